@@ -1,0 +1,78 @@
+/* JSON files with limits. */
+#include "base/json.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+
+#include <string.h>
+
+sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error) {
+    json_error_t why;
+    *out = NULL;
+    if (length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) bytes += 3, length -= 3;
+    json_t *value = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &why);
+    if (!value) return sn_fail(error, SN_ERROR_INPUT, "%s: line %d: not valid JSON: %s", where, why.line, why.text);
+    if (!json_is_object(value)) {
+        json_decref(value);
+        return sn_fail(error, SN_ERROR_INPUT, "%s: expected a JSON object", where);
+    }
+    *out = value;
+    return SN_OK;
+}
+
+sn_status sn_json_file(const char *path, size_t limit, json_t **out, sn_error *error) {
+    char *bytes;
+    size_t length;
+    *out = NULL;
+    sn_status status = sn_read_file(path, limit, &bytes, &length, error);
+    if (status) return status;
+    status = sn_json_bytes(path, bytes, length, out, error);
+    sn_free(bytes);
+    return status;
+}
+
+json_t *sn_json_at(const json_t *object, const char *path) {
+    while (object && *path) {
+        const char *dot = strchr(path, '.');
+        size_t length = dot ? (size_t)(dot - path) : strlen(path);
+        char key[128];
+        if (length >= sizeof key) return NULL;
+        memcpy(key, path, length);
+        key[length] = 0;
+        object = json_object_get(object, key);
+        path += length + (dot != NULL);
+    }
+    return json_is_null(object) ? NULL : (json_t *)object;
+}
+
+sn_status sn_json_number(const char *where, const json_t *object, const char *path, double low, double high, double *value,
+                         sn_error *error) {
+    json_t *found = sn_json_at(object, path);
+    if (!found) return SN_OK;
+    if (!json_is_number(found)) return sn_fail(error, SN_ERROR_INPUT, "%s: %s: expected a number", where, path);
+    double number = json_number_value(found);
+    if (!(number >= low && number <= high))
+        return sn_fail(error, SN_ERROR_INPUT, "%s: %s: found %g, expected %g to %g", where, path, number, low, high);
+    *value = number;
+    return SN_OK;
+}
+
+sn_status sn_json_integer(const char *where, const json_t *object, const char *path, int64_t low, int64_t high, int64_t *value,
+                          sn_error *error) {
+    json_t *found = sn_json_at(object, path);
+    if (!found) return SN_OK;
+    if (!json_is_integer(found)) return sn_fail(error, SN_ERROR_INPUT, "%s: %s: expected a whole number", where, path);
+    int64_t number = json_integer_value(found);
+    if (number < low || number > high)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: %s: found %lld, expected %lld to %lld", where, path, (long long)number,
+                       (long long)low, (long long)high);
+    *value = number;
+    return SN_OK;
+}
+
+const char *sn_json_string(const json_t *object, const char *path) { return json_string_value(sn_json_at(object, path)); }
+
+bool sn_json_bool(const json_t *object, const char *path, bool fallback) {
+    json_t *found = sn_json_at(object, path);
+    return json_is_boolean(found) ? json_is_true(found) : fallback;
+}

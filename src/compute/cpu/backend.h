@@ -1,0 +1,15 @@
+/* The CPU's backends: plain C in float and in double, and the fast one. */
+#ifndef SN_COMPUTE_CPU_BACKEND_H
+#define SN_COMPUTE_CPU_BACKEND_H
+
+#include "tensor/plan.h"
+
+/* Plain C for every operator: one source compiled twice. Float is the truth for fast kernels, double serves
+ * finite differences. */
+const sn_backend *sn_backend_reference(void);
+const sn_backend *sn_backend_reference_double(void);
+
+/* The fastest kernels that this machine and SN_CPU allow; the reference's where there is no faster one. */
+const sn_backend *sn_backend_cpu(void);
+
+#endif

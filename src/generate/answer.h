@@ -1,0 +1,41 @@
+/* One answer from beginning to end: prompt, pictures, search, text. */
+#ifndef SN_GENERATE_ANSWER_H
+#define SN_GENERATE_ANSWER_H
+
+#include "generate/lm_stepper.h"
+#include "generate/stream.h"
+#include "systems/model.h"
+
+/* Pictures of a prompt, decoded and preprocessed: [pictures, 3, size, size], freed by sn_free. */
+sn_status sn_load_pictures(const sn_model *model, const char *const *paths, int count, const sn_image_options *options, float **pixels, sn_error *error);
+
+typedef struct sn_reply {
+    sn_answer answer;
+    sn_buf text;
+    json_t *stream;      /* the text after each id, where asked for */
+    const char *stopped_by; /* a stop string, or NULL */
+    bool by_length;
+} sn_reply;
+void sn_reply_free(sn_reply *reply);
+
+/* Called with new text as it becomes certain. */
+typedef void sn_on_text(void *context, const char *text, size_t length);
+
+typedef struct sn_answer_request {
+    sn_model *model;
+    const sn_prompt *prompt;
+    const float *pixels;
+    const sn_generate_options *options; /* the template's stop and the model's eos are added */
+    bool keep_logits, keep_stream;
+    sn_on_text *on_text;
+    void *context;
+    const atomic_bool *cancel;
+} sn_answer_request;
+
+sn_status sn_answer_prompt(const sn_answer_request *request, sn_reply *out, sn_error *error);
+
+/* The ids of a prompt as penalties count them: a picture's rows as the model's media id, or nothing at all where
+ * the published code hands over embeddings. */
+sn_status sn_penalty_ids(const sn_model *model, const sn_prompt *prompt, sn_ids *out, sn_error *error);
+
+#endif

@@ -1,0 +1,50 @@
+/* The engine: who runs plans (decisions D15).
+ *
+ * It owns the thread that computes, the plans that were made, and the memory they run in. Everyone else
+ * submits work and waits. Programs are kept by key, so that a decode step builds its graph once. */
+#ifndef SN_RUNTIME_ENGINE_H
+#define SN_RUNTIME_ENGINE_H
+
+#include "compute/kv.h"
+#include "runtime/store.h"
+#include "tensor/plan.h"
+
+typedef struct sn_engine sn_engine;
+typedef struct sn_program sn_program;
+typedef struct sn_trace sn_trace;
+
+/* threads 0 = as many as this process may use (affinity, cgroup quota). */
+sn_status sn_engine_new(int threads, sn_engine **out, sn_error *error);
+void sn_engine_free(sn_engine *engine);
+int sn_engine_threads(const sn_engine *engine);
+
+/* Named tensors of the runs go to this sink while it is set; NULL = off. */
+void sn_engine_set_trace(sn_engine *engine, sn_trace *trace);
+sn_trace *sn_engine_trace(const sn_engine *engine);
+
+/* Builds a graph and names its results with sn_name. */
+typedef void sn_build(sn_graph *graph, const void *context);
+
+typedef struct sn_program_key {
+    const void *owner; /* store + part: what the graph belongs to */
+    const char *part;
+    int64_t a, b, c; /* tokens, rows, … */
+} sn_program_key;
+
+/* The program of that key, built when it is not there yet: its parameters are looked up in the store, `results`
+ * are the names whose values are wanted. Valid until the engine is freed or 64 programs later. */
+sn_status sn_engine_program(sn_engine *engine, const sn_program_key *key, sn_build *build, const void *context, sn_store *store,
+                            const char *const *results, int num_results, sn_program **out, sn_error *error);
+
+/* Runs it: inputs in the order in which the graph made them; results are copied to results[i] where not NULL. */
+sn_status sn_engine_run(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache,
+                        const atomic_bool *cancel, float *const *results, sn_error *error);
+
+/* Number of inputs and shape of a result. */
+int sn_program_inputs(const sn_program *program);
+const sn_shape *sn_program_result_shape(const sn_program *program, int result);
+
+/* Bytes that the plans' shared memory has grown to. */
+size_t sn_engine_memory(const sn_engine *engine);
+
+#endif

@@ -1,0 +1,129 @@
+/* CLIP alone: pictures and texts to vectors (clip_vit.md). */
+#include "encoders/clip_files.h"
+#include "systems/clip.h"
+#include "systems/parts.h"
+
+#include <string.h>
+
+static int recognise(const sn_model_files *files, const char **why) {
+    const char *path = files->main ? files->main : files->vision;
+    if (!path || files->llm || files->delta || files->base) return 0;
+    json_t *config = NULL;
+    int sure = 0;
+    if (sn_is_directory(path) && !sn_model_json(path, "config.json", &config, NULL) && config) {
+        const char *type = sn_json_string(config, "model_type");
+        sure = type && (strcmp(type, "clip") == 0 || strcmp(type, "clip_vision_model") == 0) ? 5 : 0;
+        if (sure) *why = "config.json: model_type clip";
+    } else {
+        sn_source *source = NULL;
+        if (!sn_source_open(path, &source, NULL) && sn_source_find(source, "visual.conv1.weight")) sure = 5, *why = "visual.conv1.weight: OpenAI's layout";
+        sn_source_close(source);
+    }
+    json_decref(config);
+    return sure;
+}
+
+static const char *const vision_prefixes[] = {"vision_model.", "", "vision_tower.vision_model.", "model.vision_tower.vision_tower.vision_model."};
+
+sn_status sn_open_clip_tower(sn_model *m, const char *path, sn_clip_vision_config *c, sn_error *error) {
+    sn_source *source;
+    sn_clip_text_config text;
+    sn_status status = sn_model_source(m, path, &source, error);
+    if (status) return status;
+    if (sn_source_find(source, "visual.conv1.weight")) {
+        if ((status = sn_clip_config_openai(source, c, &text, error))) return status;
+        sn_model_names(m, sn_clip_vision_names_openai, "vision.", "visual.", &source, 1);
+    } else {
+        json_t *config;
+        if ((status = sn_model_json(path, "config.json", &config, error))) return status;
+        if (!config) return sn_fail(error, SN_ERROR_INPUT, "%s: found no config.json, expected the tower's sizes in it", path);
+        const json_t *vision = sn_json_at(config, "vision_config");
+        status = sn_clip_vision_config_hf("config.json of the vision tower", vision ? vision : config, c, error);
+        json_decref(config);
+        if (status) return status;
+        const char *prefix = NULL;
+        for (size_t i = 0; i < sizeof vision_prefixes / sizeof *vision_prefixes && !prefix; i++) {
+            char *name = sn_format("%sembeddings.class_embedding", vision_prefixes[i]);
+            if (name && sn_source_find(source, name)) prefix = vision_prefixes[i];
+            sn_free(name);
+        }
+        if (!prefix) return sn_fail(error, SN_ERROR_INPUT, "%s: found no vision_model.embeddings.class_embedding: not a CLIP vision tower", path);
+        sn_model_names(m, sn_clip_vision_names_hf, "vision.", prefix, &source, 1);
+    }
+    m->has_vision = true, m->image_size = c->image_size;
+    m->processor = sn_image_processor_clip((int)c->image_size);
+    char *file = sn_path_join(path, "preprocessor_config.json");
+    if (file && sn_is_file(file)) status = sn_image_processor_read(file, &m->processor, error);
+    sn_free(file);
+    if (!status && (m->processor.width != c->image_size || m->processor.height != c->image_size))
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: preprocessor_config.json makes pictures of %d x %d, the tower takes %lld", path, m->processor.width, m->processor.height,
+                         (long long)c->image_size);
+    return status;
+}
+
+static sn_status open(sn_model *m, const sn_model_files *files, sn_error *error) {
+    sn_clip *c = sn_arena_alloc(m->arena, 1, sizeof *c);
+    if (!c) return sn_fail_memory(error);
+    m->own = c;
+    const char *path = files->main ? files->main : files->vision;
+    sn_status status = sn_open_clip_tower(m, path, &c->vision, error);
+    if (status) return status;
+    sn_source *source = m->sources[0];
+    if (sn_source_find(source, "visual.conv1.weight")) {
+        m->layout = "OpenAI";
+        if ((status = sn_clip_config_openai(source, &c->vision, &c->text, error))) return status;
+        c->has_text = true;
+        sn_model_names(m, sn_clip_text_names_openai, "text.", "", &source, 1);
+    } else {
+        m->layout = "Hugging Face";
+        json_t *config;
+        if ((status = sn_model_json(path, "config.json", &config, error))) return status;
+        const json_t *text = sn_json_at(config, "text_config");
+        c->has_text = text && sn_source_find(source, "text_model.embeddings.token_embedding.weight");
+        if (c->has_text) status = sn_clip_text_config_hf("config.json", text, &c->text, error);
+        int64_t projection = 0;
+        if (!status) status = sn_json_integer("config.json", config, "projection_dim", 1, SN_CONFIG_MAX, &projection, error);
+        if (projection) c->vision.projection_dim = c->text.projection_dim = projection;
+        json_decref(config);
+        if (status) return status;
+        sn_model_names(m, sn_clip_vision_extra_hf, "vision.", "", &source, 1);
+        sn_model_names(m, sn_clip_text_names_hf, "text.", "text_model.", &source, 1);
+        sn_model_names(m, sn_clip_text_extra_hf, "text.", "", &source, 1);
+    }
+    c->has_projection = sn_source_find(source, "visual_projection.weight") || sn_source_find(source, "visual.proj");
+    const char *tokenizer = files->tokenizer ? files->tokenizer : path;
+    if (c->has_text && sn_is_directory(tokenizer) && sn_tokenizer_open(tokenizer, false, &m->tokenizer, NULL))
+        sn_model_warn(m, "%s: no tokenizer for the text half", tokenizer);
+    const sn_source_tensor *scale = sn_source_find(source, "logit_scale");
+    c->logit_scale = 1;
+    if (scale && scale->data && scale->shape.rank == 0) sn_type_of(scale->type)->to_float(scale->data, &c->logit_scale, 1);
+    return SN_OK;
+}
+
+/* Context: the model. Inputs: pixel_values. Names vision.hidden.{i}, vision.pooled, embed.image. */
+void sn_clip_build_image(sn_graph *g, const void *context) {
+    const sn_clip_image_program *p = context;
+    const sn_clip *c = p->model->own;
+    sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(p->pictures, 3, c->vision.image_size, c->vision.image_size));
+    sn_tensor hidden = sn_clip_vision_hidden(g, &c->vision, pixels, c->vision.num_layers);
+    sn_tensor pooled = sn_clip_vision_pooled(g, &c->vision, hidden);
+    sn_name(g, pooled, "vision.pooled");
+    if (c->has_projection) sn_name(g, sn_clip_vision_projection(g, &c->vision, pooled), "embed.image");
+}
+
+void sn_clip_build_text(sn_graph *g, const void *context) {
+    const sn_clip_text_program *p = context;
+    const sn_clip *c = p->model->own;
+    sn_tensor ids = sn_input(g, SN_TYPE_I32, SN_SHAPE(p->tokens)), positions = sn_input(g, SN_TYPE_I32, SN_SHAPE(p->tokens));
+    sn_tensor starts = sn_input(g, SN_TYPE_I32, SN_SHAPE(p->texts + 1)), at = sn_input(g, SN_TYPE_I32, SN_SHAPE(p->texts));
+    sn_name(g, sn_clip_text_embedding(g, &c->text, ids, positions, starts, at), "embed.text");
+}
+
+static void parameters(sn_graph *g, const void *context) {
+    const sn_model *m = context;
+    const sn_clip *c = m->own;
+    sn_clip_build_image(g, &(sn_clip_image_program){m, 1});
+    if (c->has_text) sn_clip_build_text(g, &(sn_clip_text_program){m, 1, 1});
+}
+
+const sn_system sn_system_clip = {.name = "clip", .title = "CLIP", .paper = "arXiv 2103.00020", .recognise = recognise, .open = open, .parameters = parameters};

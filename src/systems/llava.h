@@ -1,0 +1,25 @@
+/* LLaVA's configuration: three parts and how they meet. */
+#ifndef SN_SYSTEMS_LLAVA_H
+#define SN_SYSTEMS_LLAVA_H
+
+#include "connectors/projector.h"
+#include "decoders/llama.h"
+#include "encoders/clip.h"
+#include "systems/model.h"
+#include "systems/template.h"
+
+typedef struct sn_llava {
+    sn_clip_vision_config vision;
+    sn_projector_config projector;
+    sn_llama_config llama;
+    int64_t select_layer;   /* hidden state of the tower, -2 = the last but one block's output */
+    bool keep_class;        /* "cls_patch" / "full": the class token stays */
+    bool use_im_start_end;  /* <im_start> and <im_end> around a picture */
+    bool code_of_may_2023;  /* base + delta: templates of that code */
+    const sn_template *template;
+} sn_llava;
+
+/* LLaVA's training text: labels by the published masks (llava.md 7, 8). */
+sn_status sn_llava_sample(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
+
+#endif

@@ -1,0 +1,163 @@
+/* LLaVA's training text and its masks (llava.md 7, 8), as LLaVA/llava/train/train.py makes them. */
+#include "systems/llava.h"
+
+#include "base/json.h"
+
+#include <ctype.h>
+#include <string.h>
+
+enum { IGNORED = -100 };
+
+/* Ids of a text with "<image>" marks: -1, -2, … for the pictures, one id each. */
+static sn_status encode_marked(const sn_model *m, const char *text, size_t length, sn_ids *out, sn_error *error) {
+    sn_prompt_text marked = {0};
+    sn_prompt prompt = {0};
+    const char *end = text + length;
+    while (text < end) {
+        const char *mark = memmem(text, (size_t)(end - text), "<image>", 7);
+        char *stretch = sn_strndup(text, (size_t)((mark ? mark : end) - text));
+        if (!stretch) marked.text.failed = true;
+        else sn_prompt_text_add(&marked, stretch, false);
+        sn_free(stretch);
+        if (mark) sn_prompt_text_media(&marked, "");
+        text = mark ? mark + 7 : end;
+    }
+    sn_status status = sn_prompt_encode(&marked, m->tokenizer, 1, &prompt, error);
+    sn_prompt_text_free(&marked);
+    *out = prompt.ids;
+    return status;
+}
+
+static size_t count_ids(const sn_model *m, const char *text, size_t length, sn_status *status, sn_error *error) {
+    sn_ids ids = {0};
+    if (!*status) *status = encode_marked(m, text, length, &ids, error);
+    size_t count = ids.count;
+    sn_ids_free(&ids);
+    return count;
+}
+
+/* preprocess_multimodal: "<image>" is taken out of a turn and put in front, on a line of its own. */
+static void put_turn_text(const char *value, sn_buf *out) {
+    const char *mark = strstr(value, "<image>");
+    sn_buf rest = {0};
+    for (const char *at = value; *at;) {
+        if (mark && strncmp(at, "<image>", 7) == 0) at += 7;
+        else sn_buf_add(&rest, at++, 1);
+    }
+    size_t begin = 0, end = rest.length;
+    while (mark && begin < end && isspace((unsigned char)rest.data[begin])) begin++;
+    while (mark && end > begin && isspace((unsigned char)rest.data[end - 1])) end--;
+    if (mark) sn_buf_puts(out, end > begin ? "<image>\n" : "<image>");
+    if (end > begin) sn_buf_add(out, rest.data + begin, end - begin);
+    sn_buf_free(&rest);
+}
+
+/* preprocess_v1: answers and their </s> are learnt. Lengths of separately encoded pieces are added up as the
+ * published code does; where they do not come out, the whole sample is masked. */
+static sn_status mask_v1(const sn_model *m, const char *text, size_t length, sn_ids *ids, int32_t *labels, sn_error *error) {
+    static const char sep[] = " ASSISTANT: ", round_sep[] = "</s>";
+    bool legacy = sn_tokenizer_about(m->tokenizer)->legacy;
+    sn_status status = SN_OK;
+    size_t current = 1, total = 0;
+    for (size_t i = 0; i < ids->count; i++) total += ids->data[i] != 0;
+    for (size_t i = 0; i < ids->count; i++) labels[i] = ids->data[i] < 0 ? IGNORED : ids->data[i];
+    labels[0] = IGNORED;
+    const char *at = text, *end = text + length;
+    for (int round = 0; at < end && !status; round++) {
+        const char *stop = memmem(at, (size_t)(end - at), round_sep, 4);
+        size_t size = (size_t)((stop ? stop : end) - at);
+        if (size == 0) break;
+        const char *answer = memmem(at, size, sep, sizeof sep - 1);
+        if (!answer || memmem(answer + 1, size - (size_t)(answer + 1 - at), sep, sizeof sep - 1)) break;
+        size_t round_ids = count_ids(m, at, size, &status, error), question = count_ids(m, at, (size_t)(answer - at) + sizeof sep - 1, &status, error);
+        size_t masked = question >= 2 ? question - 2 : 0;
+        if (round && !legacy) round_ids -= round_ids > 0, masked -= masked > 0;
+        for (size_t i = current; i < current + masked && i < ids->count; i++) labels[i] = IGNORED;
+        current += round_ids;
+        at = stop ? stop + 4 : end;
+    }
+    for (size_t i = current; i < ids->count; i++) labels[i] = IGNORED;
+    if (current != total)
+        for (size_t i = 0; i < ids->count; i++) labels[i] = IGNORED;
+    return status;
+}
+
+static sn_status read_turns(const json_t *sample, const char *id, const char **human, const char **answer, size_t most, size_t *count, sn_error *error) {
+    const json_t *turns = json_object_get(sample, "conversations");
+    size_t n = json_array_size(turns), i = 0;
+    *count = 0;
+    const char *first = sn_json_string(json_array_get(turns, 0), "from");
+    if (first && strcmp(first, "human") != 0) i = 1; /* a first turn that is not a person's is dropped */
+    for (; i + 1 < n && *count < most; i += 2) {
+        const json_t *q = json_array_get(turns, i), *a = json_array_get(turns, i + 1);
+        const char *from_q = sn_json_string(q, "from"), *from_a = sn_json_string(a, "from");
+        human[*count] = sn_json_string(q, "value"), answer[*count] = sn_json_string(a, "value");
+        if (!from_q || !from_a || strcmp(from_q, "human") != 0 || strcmp(from_a, "gpt") != 0 || !human[*count] || !answer[*count])
+            return sn_fail(error, SN_ERROR_INPUT, "sample %s: conversations: expected turns of human and gpt, each with a value", id);
+        ++*count;
+    }
+    return *count ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "sample %s: conversations: expected at least one question and answer", id);
+}
+
+static sn_status read_images(const json_t *sample, const char *id, sn_sample *out, sn_error *error) {
+    const json_t *image = sn_json_at(sample, "image");
+    const char *one = json_string_value(image);
+    if (one && one[0]) out->media[out->num_media++] = one;
+    for (size_t i = 0; json_is_array(image) && i < json_array_size(image); i++) {
+        const char *path = json_string_value(json_array_get(image, i));
+        if (!path || out->num_media == SN_MAX_MEDIA) return sn_fail(error, SN_ERROR_INPUT, "sample %s: image: expected at most %d paths", id, SN_MAX_MEDIA);
+        out->media[out->num_media++] = path;
+    }
+    return SN_OK;
+}
+
+sn_status sn_llava_sample(const sn_model *m, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error) {
+    enum { MOST = 256 };
+    const char *human[MOST], *answer[MOST], *id = sn_json_string(sample, "id");
+    size_t turns;
+    *out = (sn_sample){0};
+    if (!id) id = "(without id)";
+    bool plain = strcmp(conversation, "plain") == 0;
+    if (!plain && strcmp(conversation, "v1") != 0 && strcmp(conversation, "vicuna_v1") != 0)
+        return sn_fail(error, SN_ERROR_SUPPORT, "conv_mode: found %s, expected plain or v1", conversation);
+    sn_status status = read_turns(sample, id, human, answer, MOST, &turns, error);
+    if (!status) status = read_images(sample, id, out, error);
+    if (status) return status;
+    const sn_template *t = sn_template_find("vicuna_v1", false);
+    sn_buf text = {0};
+    if (!plain) sn_buf_printf(&text, "%s ", t->system);
+    for (size_t i = 0; i < turns; i++) {
+        if (plain) {
+            sn_buf_printf(&text, "<image>%s\n", answer[i]);
+            break; /* stage 1: exactly one caption; the question is thrown away */
+        }
+        sn_buf_puts(&text, "USER: ");
+        put_turn_text(human[i], &text);
+        sn_buf_puts(&text, " ASSISTANT: ");
+        put_turn_text(answer[i], &text);
+        sn_buf_puts(&text, "</s>");
+    }
+    sn_ids ids = {0};
+    if (text.failed) status = sn_fail_memory(error);
+    if (!status) status = encode_marked(m, text.data, text.length, &ids, error);
+    int32_t *labels = sn_alloc(ids.count + 1, sizeof *labels);
+    if (!labels) status = sn_fail_memory(error);
+    int marks = 0;
+    for (size_t i = 0; i < ids.count; i++) marks += ids.data[i] < 0;
+    if (!status && marks != out->num_media)
+        status = sn_fail(error, SN_ERROR_INPUT, "sample %s: found %d <image> marks in the conversation and %d pictures", id, marks, out->num_media);
+    if (!status && plain) /* bos and the picture are masked; caption and newline are learnt */
+        for (size_t i = 0; i < ids.count; i++) labels[i] = i < 2 || ids.data[i] < 0 ? IGNORED : ids.data[i];
+    if (!status && !plain) status = mask_v1(m, text.data, text.length, &ids, labels, error);
+    int32_t row = 0;
+    for (size_t i = 0; i < ids.count && !status; i++) {
+        int64_t copies = ids.data[i] < 0 ? m->media_positions : 1;
+        for (int64_t k = 0; k < copies && !status; k++)
+            if (!sn_ids_add(&out->ids, ids.data[i] < 0 ? -1 - row++ : ids.data[i]) || !sn_ids_add(&out->labels, labels[i])) status = sn_fail_memory(error);
+    }
+    sn_free(labels);
+    sn_ids_free(&ids);
+    sn_buf_free(&text);
+    if (status) sn_ids_free(&out->ids), sn_ids_free(&out->labels);
+    return status;
+}

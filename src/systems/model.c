@@ -1,0 +1,143 @@
+/* Recognising, opening, encoding. */
+#include "systems/model.h"
+
+#include "base/json.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+extern const sn_system sn_system_llava, sn_system_llama, sn_system_clip;
+const sn_system *const sn_systems[] = {&sn_system_llava, &sn_system_llama, &sn_system_clip, NULL};
+
+void sn_model_warn(sn_model *m, const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    char *copy = sn_arena_strdup(m->arena, text);
+    if (copy && sn_grow((void **)&m->warnings, &m->warning_capacity, m->num_warnings + 1, sizeof *m->warnings)) m->warnings[m->num_warnings++] = copy;
+}
+
+sn_status sn_model_source(sn_model *m, const char *path, sn_source **out, sn_error *error) {
+    for (int i = 0; i < m->num_sources; i++)
+        if (strcmp(m->sources[i]->path, path) == 0) {
+            *out = m->sources[i];
+            return SN_OK;
+        }
+    if (m->num_sources == SN_MAX_SOURCES) return sn_fail(error, SN_ERROR_INPUT, "%s: more than %d files", path, SN_MAX_SOURCES);
+    sn_status status = sn_source_open(path, out, error);
+    if (status) return status;
+    m->sources[m->num_sources++] = *out;
+    for (size_t i = 0; i < (*out)->num_warnings && i < 3; i++) sn_model_warn(m, "%s", (*out)->warnings[i]);
+    return SN_OK;
+}
+
+void sn_model_names(sn_model *m, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
+                    int num_sources) {
+    sn_source **kept = sn_arena_alloc(m->arena, (size_t)num_sources, sizeof *kept);
+    if (!kept || m->num_names == SN_MAX_NAMES) return;
+    memcpy(kept, sources, (size_t)num_sources * sizeof *kept);
+    m->names[m->num_names++] = (sn_names){.rules = rules, .canonical_prefix = canonical_prefix, .published_prefix = published_prefix, .sources = kept, .num_sources = num_sources};
+}
+
+sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error) {
+    *out = NULL;
+    char *path = sn_path_join(folder, name);
+    if (!path) return sn_fail_memory(error);
+    sn_status status = sn_is_file(path) ? sn_json_file(path, 64 << 20, out, error) : SN_OK;
+    sn_free(path);
+    return status;
+}
+
+static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool inspect, sn_model **out, sn_error *error) {
+    *out = NULL;
+    const char *main = files->main ? files->main : files->llm ? files->llm : files->vision;
+    if (!main && !files->delta) return sn_fail(error, SN_ERROR_USAGE, "no model was given");
+    if (main && !sn_is_directory(main) && !sn_is_file(main)) return sn_fail(error, SN_ERROR_IO, "%s: no such file or folder", main);
+    const sn_system *best = NULL;
+    const char *best_why = "", *why = "";
+    int most = 0;
+    for (int i = 0; sn_systems[i]; i++) {
+        int sure = sn_systems[i]->recognise(files, &why);
+        if (sure > most) most = sure, best = sn_systems[i], best_why = why;
+    }
+    if (!best) {
+        /* a file that is no checkpoint at all says so better than "unknown system" */
+        sn_source *source;
+        sn_status status = main ? sn_source_open(main, &source, error) : SN_ERROR_INPUT;
+        if (status) return status;
+        sn_source_close(source);
+        return sn_fail(error, SN_ERROR_INPUT, "%s: not recognised as any of the systems: found no config.json that names one (see docs/models.md)", main);
+    }
+    sn_model *m = sn_alloc(1, sizeof *m);
+    if (!m) return sn_fail_memory(error);
+    m->system = best, m->engine = engine, m->why = best_why, m->media_id = -1;
+    m->arena = sn_arena_new();
+    m->store = sn_store_new();
+    sn_graph *g = sn_graph_new();
+    sn_status status = m->arena && m->store && g ? best->open(m, files, error) : sn_fail_memory(error);
+    if (!status) {
+        best->parameters(g, m);
+        status = sn_bind(m->store, g, m->names, m->num_names, &m->report, error);
+    }
+    if (!status && !inspect && (m->report.num_missing || m->report.num_misshapen)) {
+        sn_buf text = {0};
+        const char *path = m->num_sources ? m->sources[0]->path : main;
+        for (size_t i = 0; i < m->report.num_misshapen && i < 3; i++) sn_buf_printf(&text, "%s%s", i ? "; " : "", m->report.misshapen[i]);
+        if (m->report.num_missing) {
+            sn_buf_printf(&text, "%s%zu tensors missing: ", text.length ? "; " : "", m->report.num_missing);
+            for (size_t i = 0; i < m->report.num_missing && i < 3; i++) sn_buf_printf(&text, "%s%s", i ? ", " : "", m->report.missing[i]);
+            if (m->report.num_missing > 3) sn_buf_puts(&text, ", …");
+        }
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: %s", path, text.data ? text.data : "tensors do not fit");
+        sn_buf_free(&text);
+    }
+    sn_graph_free(g);
+    if (status)
+        sn_model_close(m);
+    else
+        *out = m;
+    return status;
+}
+
+sn_status sn_model_open(sn_engine *engine, const sn_model_files *files, sn_model **out, sn_error *error) {
+    return open_model(engine, files, false, out, error);
+}
+
+sn_status sn_model_inspect(sn_engine *engine, const sn_model_files *files, sn_model **out, sn_error *error) {
+    return open_model(engine, files, true, out, error);
+}
+
+void sn_model_close(sn_model *m) {
+    if (!m) return;
+    if (m->system->close) m->system->close(m);
+    sn_tokenizer_close(m->tokenizer);
+    sn_bind_report_free(&m->report);
+    sn_store_free(m->store);
+    for (int i = 0; i < m->num_sources; i++) sn_source_close(m->sources[i]);
+    sn_free(m->warnings);
+    sn_arena_free(m->arena);
+    sn_free(m);
+}
+
+typedef struct encode_context {
+    const sn_model *model;
+    int pictures;
+} encode_context;
+
+static void build_encode(sn_graph *g, const void *context) {
+    const encode_context *c = context;
+    sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(c->pictures, 3, c->model->image_size, c->model->image_size));
+    c->model->system->encode(g, c->model, pixels);
+}
+
+sn_status sn_model_encode(sn_model *m, const float *pixels, int pictures, float *rows, sn_error *error) {
+    encode_context context = {m, pictures};
+    sn_program_key key = {.owner = m->store, .part = "encode", .a = pictures};
+    sn_program *program;
+    const char *result = "connector.output";
+    sn_status status = sn_engine_program(m->engine, &key, build_encode, &context, m->store, &result, 1, &program, error);
+    return status ? status : sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, NULL, &rows, error);
+}

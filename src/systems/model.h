@@ -1,0 +1,102 @@
+/* An opened model of any system, and what a system is (design, section 3).
+ *
+ * A system says which parts it has, how they are joined, how it is published, its prompt and its training stages.
+ * The list of systems serves the command line, the server, the trainer and the tests alike. */
+#ifndef SN_SYSTEMS_MODEL_H
+#define SN_SYSTEMS_MODEL_H
+
+#include "decoders/lm.h"
+#include "media/processor.h"
+#include "runtime/engine.h"
+#include "systems/prompt.h"
+#include "text/tokenizer.h"
+#include "weights/layout.h"
+
+/* Paths by role; NULL where a role is not given. */
+typedef struct sn_model_files {
+    const char *main, *llm, *vision, *connector, *base, *delta, *tokenizer, *audio;
+} sn_model_files;
+
+enum { SN_MAX_SOURCES = 16, SN_MAX_NAMES = 16 };
+
+typedef struct sn_model sn_model;
+
+/* A stage of a system's training: which parameters learn. */
+typedef struct sn_stage {
+    const char *name;
+    const char *const *trainable; /* canonical names with a * at the end; NULL ends */
+} sn_stage;
+
+/* One labelled sequence for training: ids (negative = media rows), labels (-100 = not learnt). */
+typedef struct sn_sample {
+    sn_ids ids;
+    sn_ids labels;
+    int num_media;
+    const char *media[SN_MAX_MEDIA]; /* paths, borrowed */
+} sn_sample;
+
+typedef struct sn_system {
+    const char *name, *title, *paper;
+    /* How sure it is that these files are its own, 0 = not at all; *why says what was seen. */
+    int (*recognise)(const sn_model_files *files, const char **why);
+    /* Fills the model: sources, configuration, names, tokenizer, processor. */
+    sn_status (*open)(sn_model *model, const sn_model_files *files, sn_error *error);
+    void (*close)(sn_model *model);
+    /* All parts once, without data: this is where the list of parameters comes from. */
+    sn_build *parameters;
+    /* pixels [pictures, 3, H, W] → [pictures, media_positions, hidden]; names vision.output, connector.output */
+    sn_tensor (*encode)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
+    sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
+    const sn_stage *stages;
+    sn_status (*sample)(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
+} sn_system;
+
+struct sn_model {
+    const sn_system *system;
+    sn_engine *engine;
+    sn_store *store;
+    sn_arena *arena;
+    sn_source *sources[SN_MAX_SOURCES];
+    int num_sources;
+    sn_names names[SN_MAX_NAMES];
+    int num_names;
+    sn_bind_report report;
+    sn_tokenizer *tokenizer;
+    bool has_lm, has_vision;
+    sn_lm lm;
+    int64_t image_size, media_positions; /* rows that one picture takes in the language model */
+    sn_image_processor processor;
+    bool ids_known;    /* the prompt's ids count for penalties (Hugging Face's layout) */
+    int32_t media_id;  /* … and a picture's rows count as this id */
+    bool strip_answer; /* blanks at both ends of an answer are no part of it */
+    int num_eos;
+    int32_t eos[8];
+    const char *layout;                   /* "Hugging Face", "authors' directory", … */
+    const char *why;                      /* what was recognised */
+    const char *template_name, *template_reason;
+    const char **warnings;
+    size_t num_warnings, warning_capacity;
+    void *own; /* the system's configuration */
+};
+
+extern const sn_system *const sn_systems[]; /* ends with NULL */
+
+/* Opens the files as the system they are. Missing or misshapen tensors are an error here. */
+sn_status sn_model_open(sn_engine *engine, const sn_model_files *files, sn_model **out, sn_error *error);
+/* The same, but what does not fit is left in model->report (for `inspect`). */
+sn_status sn_model_inspect(sn_engine *engine, const sn_model_files *files, sn_model **out, sn_error *error);
+void sn_model_close(sn_model *model);
+
+/* ---- for systems ---- */
+void sn_model_warn(sn_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
+sn_status sn_model_source(sn_model *model, const char *path, sn_source **out, sn_error *error);
+/* Adds a table: tensors canonical_prefix + … of that source. */
+void sn_model_names(sn_model *model, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
+                    int num_sources);
+/* config.json of a folder, or NULL in *out where there is none. */
+sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error);
+
+/* pixel_values [pictures, 3, size, size] → connector output [pictures * media_positions, hidden]. */
+sn_status sn_model_encode(sn_model *model, const float *pixels, int pictures, float *rows, sn_error *error);
+
+#endif

@@ -1,0 +1,592 @@
+/* The stack machine of pickle protocols 2 to 4, restricted. */
+#include "weights/pickle.h"
+
+#include <string.h>
+
+enum { MAX_VALUES = 16 << 20, MAX_DEPTH = 64 };
+
+/* What a global on the list means when it is called. */
+enum meaning { INERT, TORCHSCRIPT, DICT, TENSOR_V2, TENSOR_V1, PARAMETER, FROM_TYPE, STORAGE, DTYPE, SIZE, LIST, TUPLE, SET, ENCODE };
+
+static const struct known {
+    const char *name;
+    enum meaning meaning;
+    sn_type type;
+} known[] = {
+    {"collections.OrderedDict", DICT, 0},
+    {"torch._utils._rebuild_tensor_v2", TENSOR_V2, 0},
+    {"torch._utils._rebuild_tensor", TENSOR_V1, 0},
+    {"torch._utils._rebuild_parameter", PARAMETER, 0},
+    {"torch._utils._rebuild_parameter_with_state", PARAMETER, 0},
+    {"torch._tensor._rebuild_from_type_v2", FROM_TYPE, 0},
+    {"torch.FloatStorage", STORAGE, SN_TYPE_F32},
+    {"torch.DoubleStorage", STORAGE, SN_TYPE_F64},
+    {"torch.HalfStorage", STORAGE, SN_TYPE_F16},
+    {"torch.BFloat16Storage", STORAGE, SN_TYPE_BF16},
+    {"torch.LongStorage", STORAGE, SN_TYPE_I64},
+    {"torch.IntStorage", STORAGE, SN_TYPE_I32},
+    {"torch.ShortStorage", STORAGE, SN_TYPE_I16},
+    {"torch.CharStorage", STORAGE, SN_TYPE_I8},
+    {"torch.ByteStorage", STORAGE, SN_TYPE_U8},
+    {"torch.BoolStorage", STORAGE, SN_TYPE_BOOL},
+    {"torch.storage.UntypedStorage", STORAGE, SN_TYPE_COUNT},
+    {"torch.float32", DTYPE, SN_TYPE_F32},
+    {"torch.float64", DTYPE, SN_TYPE_F64},
+    {"torch.float16", DTYPE, SN_TYPE_F16},
+    {"torch.bfloat16", DTYPE, SN_TYPE_BF16},
+    {"torch.int64", DTYPE, SN_TYPE_I64},
+    {"torch.int32", DTYPE, SN_TYPE_I32},
+    {"torch.int16", DTYPE, SN_TYPE_I16},
+    {"torch.int8", DTYPE, SN_TYPE_I8},
+    {"torch.uint8", DTYPE, SN_TYPE_U8},
+    {"torch.bool", DTYPE, SN_TYPE_BOOL},
+    {"torch.Size", SIZE, 0},
+    {"torch.device", INERT, 0},
+    {"torch.serialization._get_layout", INERT, 0},
+    {"argparse.Namespace", INERT, 0},
+    {"types.SimpleNamespace", INERT, 0},
+    {"builtins.set", SET, 0}, {"__builtin__.set", SET, 0},
+    {"builtins.frozenset", SET, 0}, {"__builtin__.frozenset", SET, 0},
+    {"builtins.list", LIST, 0}, {"__builtin__.list", LIST, 0},
+    {"builtins.tuple", TUPLE, 0}, {"__builtin__.tuple", TUPLE, 0},
+    {"builtins.dict", DICT, 0}, {"__builtin__.dict", DICT, 0},
+    {"builtins.bytearray", INERT, 0}, {"__builtin__.bytearray", INERT, 0},
+    {"builtins.slice", INERT, 0}, {"__builtin__.slice", INERT, 0},
+    {"builtins.complex", INERT, 0}, {"__builtin__.complex", INERT, 0},
+    {"collections.defaultdict", INERT, 0},
+    {"collections.Counter", INERT, 0},
+    {"_codecs.encode", ENCODE, 0},
+    {"numpy.core.multiarray.scalar", INERT, 0}, {"numpy._core.multiarray.scalar", INERT, 0},
+    {"numpy.core.multiarray._reconstruct", INERT, 0}, {"numpy._core.multiarray._reconstruct", INERT, 0},
+    {"numpy.dtype", INERT, 0},
+    {"numpy.ndarray", INERT, 0},
+    {"pathlib.PosixPath", INERT, 0},
+    {"yacs.config.CfgNode", INERT, 0},
+    {"fvcore.common.config.CfgNode", INERT, 0},
+};
+
+typedef struct machine {
+    const char *where;
+    const unsigned char *bytes;
+    size_t size, at;
+    sn_arena *arena;
+    sn_error *error;
+    sn_value **stack;
+    size_t depth, stack_capacity;
+    size_t *marks;
+    size_t num_marks, mark_capacity;
+    struct { uint32_t key; sn_value *value; } *memo; /* open addressing; value NULL = free */
+    size_t memo_count, memo_capacity;
+    size_t num_values;
+} machine;
+
+static sn_status broken(machine *m, const char *what) {
+    return sn_fail(m->error, SN_ERROR_INPUT, "%s: pickle, byte %zu: %s", m->where, m->at, what);
+}
+
+static sn_status new_value(machine *m, sn_value_kind kind, sn_value **out) {
+    if (++m->num_values > MAX_VALUES) return broken(m, "more than 16 million values");
+    *out = sn_arena_alloc(m->arena, 1, sizeof **out);
+    if (!*out) return sn_fail_memory(m->error);
+    (*out)->kind = kind;
+    return SN_OK;
+}
+
+static sn_status push(machine *m, sn_value *value) {
+    if (m->depth >= MAX_VALUES || !sn_grow((void **)&m->stack, &m->stack_capacity, m->depth + 1, sizeof *m->stack))
+        return sn_fail_memory(m->error);
+    m->stack[m->depth++] = value;
+    return SN_OK;
+}
+
+static sn_status push_new(machine *m, sn_value_kind kind, sn_value **out) {
+    sn_status status = new_value(m, kind, out);
+    return status ? status : push(m, *out);
+}
+
+/* Lowest stack height that values may be popped down to. */
+static size_t floor_of(const machine *m) { return m->num_marks ? m->marks[m->num_marks - 1] : 0; }
+
+static sn_status pop(machine *m, sn_value **out) {
+    if (m->depth <= floor_of(m)) return broken(m, "the stack is empty");
+    *out = m->stack[--m->depth];
+    return SN_OK;
+}
+
+static sn_status top_of_kind(machine *m, sn_value **out) {
+    if (m->depth <= floor_of(m)) return broken(m, "the stack is empty");
+    *out = m->stack[m->depth - 1];
+    return SN_OK;
+}
+
+static sn_status take(machine *m, size_t length, const unsigned char **out) {
+    if (length > m->size - m->at) return broken(m, "a length beyond the end of the pickle");
+    *out = m->bytes + m->at;
+    m->at += length;
+    return SN_OK;
+}
+
+static sn_status number(machine *m, int bytes, uint64_t *out) {
+    const unsigned char *p;
+    sn_status status = take(m, (size_t)bytes, &p);
+    *out = 0;
+    for (int i = bytes - 1; !status && i >= 0; i--) *out = *out << 8 | p[i];
+    return status;
+}
+
+static sn_status line(machine *m, const char **out, size_t *length) {
+    const unsigned char *end = memchr(m->bytes + m->at, '\n', m->size - m->at);
+    if (!end) return broken(m, "a line without an end");
+    *out = (const char *)m->bytes + m->at;
+    *length = (size_t)(end - (m->bytes + m->at));
+    m->at += *length + 1;
+    return SN_OK;
+}
+
+static sn_status append(machine *m, sn_value *list, sn_value *item) {
+    if (list->u.list.count == list->u.list.capacity) {
+        size_t capacity = list->u.list.capacity ? list->u.list.capacity * 2 : 4;
+        sn_value **grown = sn_arena_alloc(m->arena, capacity, sizeof *grown);
+        if (!grown) return sn_fail_memory(m->error);
+        if (list->u.list.count) memcpy(grown, list->u.list.items, list->u.list.count * sizeof *grown);
+        list->u.list.items = grown, list->u.list.capacity = capacity;
+    }
+    list->u.list.items[list->u.list.count++] = item;
+    return SN_OK;
+}
+
+/* Moves everything above the last mark into a list-like value. */
+static sn_status collect(machine *m, sn_value *into) {
+    if (!m->num_marks) return broken(m, "no mark on the stack");
+    size_t from = m->marks[--m->num_marks];
+    for (size_t i = from; i < m->depth; i++) {
+        sn_status status = append(m, into, m->stack[i]);
+        if (status) return status;
+    }
+    m->depth = from;
+    return SN_OK;
+}
+
+static sn_status push_text(machine *m, sn_value_kind kind, size_t length) {
+    const unsigned char *p;
+    sn_value *value;
+    sn_status status = take(m, length, &p);
+    if (!status) status = push_new(m, kind, &value);
+    if (!status) value->u.text.data = (const char *)p, value->u.text.length = length;
+    return status;
+}
+
+/* ---- memo: a hash map, never an array indexed by the file's number ---- */
+
+static sn_status memo_put(machine *m, uint32_t key, sn_value *value) {
+    if ((m->memo_count + 1) * 2 > m->memo_capacity) {
+        size_t capacity = m->memo_capacity ? m->memo_capacity * 2 : 256;
+        void *old = m->memo, *fresh = sn_alloc(capacity, sizeof *m->memo);
+        if (!fresh) return sn_fail_memory(m->error);
+        size_t old_capacity = m->memo_capacity;
+        m->memo = fresh, m->memo_capacity = capacity, m->memo_count = 0;
+        typeof(m->memo) entries = old;
+        for (size_t i = 0; i < old_capacity; i++)
+            if (entries[i].value) memo_put(m, entries[i].key, entries[i].value);
+        sn_free(old);
+    }
+    size_t i = key * 2654435761u & (m->memo_capacity - 1);
+    while (m->memo[i].value && m->memo[i].key != key) i = (i + 1) & (m->memo_capacity - 1);
+    if (!m->memo[i].value) m->memo_count++;
+    m->memo[i].key = key, m->memo[i].value = value;
+    return SN_OK;
+}
+
+static sn_status memo_get(machine *m, uint32_t key) {
+    size_t i = m->memo_capacity ? (key * 2654435761u & (m->memo_capacity - 1)) : 0;
+    while (m->memo_capacity && m->memo[i].value && m->memo[i].key != key) i = (i + 1) & (m->memo_capacity - 1);
+    if (!m->memo_capacity || !m->memo[i].value) return broken(m, "a memo entry that was never made");
+    return push(m, m->memo[i].value);
+}
+
+/* ---- globals ---- */
+
+static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+static sn_status push_global(machine *m, const char *module, size_t module_length, const char *name, size_t name_length) {
+    if (module_length + name_length > 400 || memchr(module, 0, module_length) || memchr(name, 0, name_length))
+        return broken(m, "an impossible global name");
+    char *path = sn_arena_format(m->arena, "%.*s.%.*s", (int)module_length, module, (int)name_length, name);
+    sn_value *value;
+    if (!path) return sn_fail_memory(m->error);
+    sn_status status = push_new(m, SN_VALUE_GLOBAL, &value);
+    if (status) return status;
+    value->u.global.name = path;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(path, known[i].name) == 0) {
+            value->u.global.meaning = known[i].meaning, value->u.global.type = known[i].type;
+            return SN_OK;
+        }
+    if (begins(path, "omegaconf.")) {
+        value->u.global.meaning = INERT;
+        return SN_OK;
+    }
+    if (begins(path, "__torch__.")) {
+        value->u.global.meaning = TORCHSCRIPT;
+        return SN_OK;
+    }
+    return sn_fail(m->error, SN_ERROR_INPUT,
+                   "%s: pickle, byte %zu: it refers to %s, which is not on the list of harmless names; the file is refused and nothing was run",
+                   m->where, m->at, path);
+}
+
+/* ---- tensors ---- */
+
+static bool integer_of(const sn_value *v, int64_t *out) {
+    if (v->kind != SN_VALUE_INT) return false;
+    *out = v->u.integer;
+    return true;
+}
+
+/* (storage, offset, size, stride, …): all bounds are checked against the storage's length. */
+static sn_status make_tensor(machine *m, const sn_value *arguments, sn_value **out) {
+    if (arguments->u.list.count < 4 || arguments->u.list.items[0]->kind != SN_VALUE_STORAGE)
+        return broken(m, "a tensor without storage, offset, size and stride");
+    sn_value **a = arguments->u.list.items, *size = a[2], *stride = a[3];
+    int64_t offset;
+    if (!integer_of(a[1], &offset) || offset < 0 || size->kind != SN_VALUE_TUPLE || stride->kind != SN_VALUE_TUPLE ||
+        size->u.list.count != stride->u.list.count || size->u.list.count > SN_MAX_RANK)
+        return broken(m, "a tensor whose size and stride do not fit");
+    sn_status status = new_value(m, SN_VALUE_TENSOR, out);
+    if (status) return status;
+    sn_value *t = *out;
+    t->u.tensor.storage = a[0], t->u.tensor.offset = offset, t->u.tensor.type = a[0]->u.storage.type;
+    t->u.tensor.shape.rank = (int)size->u.list.count;
+    int64_t count = 1, last = offset, numel = a[0]->u.storage.numel;
+    for (size_t i = 0; i < size->u.list.count; i++) {
+        int64_t n, s, reach;
+        if (!integer_of(size->u.list.items[i], &n) || !integer_of(stride->u.list.items[i], &s) || n < 0 || s < 0 ||
+            __builtin_mul_overflow(count, n, &count) || __builtin_mul_overflow(n ? n - 1 : 0, s, &reach) ||
+            __builtin_add_overflow(last, reach, &last))
+            return broken(m, "a tensor with an impossible size or stride");
+        t->u.tensor.shape.dim[i] = n, t->u.tensor.stride[i] = s;
+    }
+    if (count > (int64_t)1 << 48) return broken(m, "a tensor of more than 2^48 values");
+    if (!a[0]->u.storage.bytes && (count == 0 ? offset > numel : last >= numel)) return broken(m, "a tensor that reaches beyond its storage");
+    return SN_OK;
+}
+
+/* ("storage", class, key, location, numel) */
+static sn_status push_storage(machine *m) {
+    sn_value *id, *value;
+    sn_status status = pop(m, &id);
+    if (status) return status;
+    sn_value **a = id->u.list.items;
+    if (id->kind != SN_VALUE_TUPLE || id->u.list.count < 5 || !sn_value_is_text(a[0], "storage") || a[1]->kind != SN_VALUE_GLOBAL ||
+        a[1]->u.global.meaning != STORAGE || a[2]->kind != SN_VALUE_TEXT || a[4]->kind != SN_VALUE_INT || a[4]->u.integer < 0)
+        return broken(m, "a persistent id that is no storage");
+    size_t length = a[2]->u.text.length;
+    const char *key = a[2]->u.text.data;
+    for (size_t i = 0; i < length; i++)
+        if (key[i] < '0' || key[i] > '9') return broken(m, "a storage key that is no number");
+    if (length == 0 || length > 20) return broken(m, "a storage key that is no number");
+    if ((status = push_new(m, SN_VALUE_STORAGE, &value))) return status;
+    value->u.storage.key = sn_arena_format(m->arena, "%.*s", (int)length, key);
+    value->u.storage.bytes = a[1]->u.global.type == SN_TYPE_COUNT;
+    value->u.storage.type = value->u.storage.bytes ? SN_TYPE_U8 : a[1]->u.global.type;
+    value->u.storage.numel = a[4]->u.integer;
+    return value->u.storage.key ? SN_OK : sn_fail_memory(m->error);
+}
+
+/* ---- calls that are none ---- */
+
+static sn_status dict_of(machine *m, const sn_value *arguments, sn_value **out) {
+    sn_status status = new_value(m, SN_VALUE_DICT, out);
+    if (status || arguments->u.list.count == 0) return status;
+    const sn_value *pairs = arguments->u.list.items[0];
+    if (arguments->u.list.count > 1 || (pairs->kind != SN_VALUE_LIST && pairs->kind != SN_VALUE_TUPLE)) return broken(m, "a dict made of something else than pairs");
+    for (size_t i = 0; i < pairs->u.list.count && !status; i++) {
+        const sn_value *pair = pairs->u.list.items[i];
+        if ((pair->kind != SN_VALUE_LIST && pair->kind != SN_VALUE_TUPLE) || pair->u.list.count != 2)
+            return broken(m, "a dict made of something else than pairs");
+        status = append(m, *out, pair->u.list.items[0]);
+        if (!status) status = append(m, *out, pair->u.list.items[1]);
+    }
+    return status;
+}
+
+static sn_status container_of(machine *m, sn_value_kind kind, const sn_value *arguments, sn_value **out) {
+    sn_status status = new_value(m, kind, out);
+    if (status || arguments->u.list.count == 0) return status;
+    const sn_value *items = arguments->u.list.items[0];
+    if (arguments->u.list.count > 1 || (items->kind != SN_VALUE_LIST && items->kind != SN_VALUE_TUPLE)) return broken(m, "a container made of something else than a list");
+    for (size_t i = 0; i < items->u.list.count && !status; i++) status = append(m, *out, items->u.list.items[i]);
+    return status;
+}
+
+static sn_status reduce(machine *m, const sn_value *global, sn_value *arguments, int depth, sn_value **out) {
+    if (global->kind != SN_VALUE_GLOBAL || arguments->kind != SN_VALUE_TUPLE) return broken(m, "a call of something that cannot be called");
+    sn_value **a = arguments->u.list.items;
+    size_t count = arguments->u.list.count;
+    switch ((enum meaning)global->u.global.meaning) {
+    case DICT: return dict_of(m, arguments, out);
+    case TENSOR_V2:
+    case TENSOR_V1: return make_tensor(m, arguments, out);
+    case PARAMETER:
+        if (count < 1 || a[0]->kind != SN_VALUE_TENSOR) return broken(m, "a parameter without a tensor");
+        *out = a[0];
+        return SN_OK;
+    case FROM_TYPE: /* (function, type, arguments, state): the function applied to the arguments */
+        if (count < 3 || depth > 4) return broken(m, "a broken tensor subclass");
+        return reduce(m, a[0], a[2], depth + 1, out);
+    case SIZE:
+    case TUPLE: return container_of(m, SN_VALUE_TUPLE, arguments, out);
+    case LIST: return container_of(m, SN_VALUE_LIST, arguments, out);
+    case SET: return container_of(m, SN_VALUE_SET, arguments, out);
+    case ENCODE:
+        if (count < 1 || a[0]->kind != SN_VALUE_TEXT) return broken(m, "encode without a text");
+        *out = a[0];
+        return SN_OK;
+    case INERT:
+    case TORCHSCRIPT: {
+        sn_status status = new_value(m, SN_VALUE_OBJECT, out);
+        if (!status) (*out)->u.object.name = global->u.global.name, (*out)->u.object.arguments = arguments;
+        return status;
+    }
+    case STORAGE:
+    case DTYPE: break;
+    }
+    return broken(m, "a call of something that cannot be called");
+}
+
+static sn_status call(machine *m) {
+    sn_value *arguments, *global, *result;
+    sn_status status = pop(m, &arguments);
+    if (!status) status = pop(m, &global);
+    if (!status) status = reduce(m, global, arguments, 0, &result);
+    return status ? status : push(m, result);
+}
+
+static sn_status build(machine *m) {
+    sn_value *state, *object;
+    sn_status status = pop(m, &state);
+    if (!status) status = top_of_kind(m, &object);
+    if (status) return status;
+    if (object->kind == SN_VALUE_OBJECT) {
+        object->u.object.state = state;
+        return SN_OK;
+    }
+    /* an OrderedDict carries _metadata this way, a tensor its Python attributes: both ignored */
+    if (object->kind == SN_VALUE_DICT || object->kind == SN_VALUE_TENSOR) return SN_OK;
+    return broken(m, "BUILD on something that has no state");
+}
+
+static sn_status set_items(machine *m, bool many) {
+    sn_value items = {.kind = SN_VALUE_LIST}, *dict, *key, *value;
+    sn_status status;
+    if (many) {
+        status = collect(m, &items);
+    } else {
+        status = pop(m, &value);
+        if (!status) status = pop(m, &key);
+        if (!status) status = append(m, &items, key);
+        if (!status) status = append(m, &items, value);
+    }
+    if (!status) status = top_of_kind(m, &dict);
+    if (status) return status;
+    if (items.u.list.count % 2) return broken(m, "a key without a value");
+    if (dict->kind == SN_VALUE_OBJECT) return SN_OK; /* items of an inert mapping are of no use here */
+    if (dict->kind != SN_VALUE_DICT) return broken(m, "items set on something that is no dict");
+    for (size_t i = 0; i < items.u.list.count && !status; i++) status = append(m, dict, items.u.list.items[i]);
+    return status;
+}
+
+static sn_status append_items(machine *m, bool many, bool to_set) {
+    sn_value items = {.kind = SN_VALUE_LIST}, *list, *item;
+    sn_status status;
+    if (many) {
+        status = collect(m, &items);
+    } else {
+        status = pop(m, &item);
+        if (!status) status = append(m, &items, item);
+    }
+    if (!status) status = top_of_kind(m, &list);
+    if (status) return status;
+    if (list->kind == SN_VALUE_OBJECT) return SN_OK;
+    if (list->kind != (to_set ? SN_VALUE_SET : SN_VALUE_LIST)) return broken(m, "items added to something that is no list");
+    for (size_t i = 0; i < items.u.list.count && !status; i++) status = append(m, list, items.u.list.items[i]);
+    return status;
+}
+
+static sn_status push_tuple(machine *m, size_t count) {
+    sn_value *tuple;
+    if (m->depth - floor_of(m) < count) return broken(m, "the stack is empty");
+    sn_status status = new_value(m, SN_VALUE_TUPLE, &tuple);
+    for (size_t i = m->depth - count; i < m->depth && !status; i++) status = append(m, tuple, m->stack[i]);
+    if (status) return status;
+    m->depth -= count;
+    return push(m, tuple);
+}
+
+static sn_status push_long(machine *m, int length_bytes) {
+    uint64_t length;
+    const unsigned char *p;
+    sn_value *value;
+    sn_status status = number(m, length_bytes, &length);
+    if (!status) status = take(m, length, &p);
+    if (status) return status;
+    if (length > 8) { /* kept as its bytes: nothing here computes with it */
+        if ((status = push_new(m, SN_VALUE_BYTES, &value))) return status;
+        value->u.text.data = (const char *)p, value->u.text.length = length;
+        return SN_OK;
+    }
+    uint64_t bits = length && p[length - 1] & 0x80 ? UINT64_MAX : 0;
+    for (uint64_t i = length; i-- > 0;) bits = bits << 8 | p[i];
+    if ((status = push_new(m, SN_VALUE_INT, &value))) return status;
+    value->u.integer = (int64_t)bits;
+    return SN_OK;
+}
+
+static sn_status push_integer(machine *m, int bytes, bool is_signed) {
+    uint64_t bits;
+    sn_value *value;
+    sn_status status = number(m, bytes, &bits);
+    if (!status) status = push_new(m, SN_VALUE_INT, &value);
+    if (!status) value->u.integer = is_signed ? (int64_t)(int32_t)bits : (int64_t)bits;
+    return status;
+}
+
+static sn_status push_sized_text(machine *m, sn_value_kind kind, int length_bytes) {
+    uint64_t length;
+    sn_status status = number(m, length_bytes, &length);
+    return status ? status : push_text(m, kind, length);
+}
+
+static sn_status step(machine *m, unsigned char op) {
+    sn_value *value;
+    uint64_t n;
+    sn_status status;
+    switch (op) {
+    case 0x80: /* PROTO */
+        status = number(m, 1, &n);
+        return status ? status : n >= 2 && n <= 4 ? SN_OK : broken(m, "a protocol other than 2 to 4");
+    case 0x95: /* FRAME */
+        status = number(m, 8, &n);
+        return status ? status : n <= m->size - m->at ? SN_OK : broken(m, "a frame beyond the end");
+    case '(':
+        if (!sn_grow((void **)&m->marks, &m->mark_capacity, m->num_marks + 1, sizeof *m->marks)) return sn_fail_memory(m->error);
+        m->marks[m->num_marks++] = m->depth;
+        return SN_OK;
+    case '0': return pop(m, &value);
+    case '1':
+        if (!m->num_marks) return broken(m, "no mark on the stack");
+        m->depth = m->marks[--m->num_marks];
+        return SN_OK;
+    case '2':
+        status = top_of_kind(m, &value);
+        return status ? status : push(m, value);
+    case 'N': return push_new(m, SN_VALUE_NONE, &value);
+    case 0x88:
+    case 0x89:
+        status = push_new(m, SN_VALUE_BOOL, &value);
+        if (!status) value->u.truth = op == 0x88;
+        return status;
+    case 'J': return push_integer(m, 4, true);
+    case 'K': return push_integer(m, 1, false);
+    case 'M': return push_integer(m, 2, false);
+    case 0x8a: return push_long(m, 1);
+    case 0x8b: return push_long(m, 4);
+    case 'G': {
+        const unsigned char *p;
+        if ((status = take(m, 8, &p)) || (status = push_new(m, SN_VALUE_FLOAT, &value))) return status;
+        uint64_t bits = 0;
+        for (int i = 0; i < 8; i++) bits = bits << 8 | p[i];
+        memcpy(&value->u.number, &bits, sizeof bits);
+        return SN_OK;
+    }
+    case 'U':
+    case 0x8c: return push_sized_text(m, SN_VALUE_TEXT, 1);
+    case 'T':
+    case 'X': return push_sized_text(m, SN_VALUE_TEXT, 4);
+    case 0x8d: return push_sized_text(m, SN_VALUE_TEXT, 8);
+    case 'C': return push_sized_text(m, SN_VALUE_BYTES, 1);
+    case 'B': return push_sized_text(m, SN_VALUE_BYTES, 4);
+    case 0x8e: return push_sized_text(m, SN_VALUE_BYTES, 8);
+    case ')': return push_new(m, SN_VALUE_TUPLE, &value);
+    case ']': return push_new(m, SN_VALUE_LIST, &value);
+    case '}': return push_new(m, SN_VALUE_DICT, &value);
+    case 0x8f: return push_new(m, SN_VALUE_SET, &value);
+    case 0x85: return push_tuple(m, 1);
+    case 0x86: return push_tuple(m, 2);
+    case 0x87: return push_tuple(m, 3);
+    case 't':
+    case 'l':
+    case 'd':
+    case 0x91:
+        status = new_value(m, op == 't' ? SN_VALUE_TUPLE : op == 'l' ? SN_VALUE_LIST : op == 'd' ? SN_VALUE_DICT : SN_VALUE_SET, &value);
+        if (!status) status = collect(m, value);
+        if (!status && op == 'd' && value->u.list.count % 2) return broken(m, "a key without a value");
+        return status ? status : push(m, value);
+    case 'a': return append_items(m, false, false);
+    case 'e': return append_items(m, true, false);
+    case 0x90: return append_items(m, true, true);
+    case 's': return set_items(m, false);
+    case 'u': return set_items(m, true);
+    case 'q':
+    case 'r':
+    case 0x94:
+        n = m->memo_count;
+        status = op == 0x94 ? SN_OK : number(m, op == 'q' ? 1 : 4, &n);
+        if (!status) status = top_of_kind(m, &value);
+        return status ? status : memo_put(m, (uint32_t)n, value);
+    case 'h':
+    case 'j':
+        status = number(m, op == 'h' ? 1 : 4, &n);
+        return status ? status : memo_get(m, (uint32_t)n);
+    case 'c': {
+        const char *module, *name;
+        size_t module_length, name_length;
+        if ((status = line(m, &module, &module_length)) || (status = line(m, &name, &name_length))) return status;
+        return push_global(m, module, module_length, name, name_length);
+    }
+    case 0x93: {
+        sn_value *module, *name;
+        if ((status = pop(m, &name)) || (status = pop(m, &module))) return status;
+        if (module->kind != SN_VALUE_TEXT || name->kind != SN_VALUE_TEXT) return broken(m, "a global whose name is no text");
+        return push_global(m, module->u.text.data, module->u.text.length, name->u.text.data, name->u.text.length);
+    }
+    case 'R':
+    case 0x81: return call(m);
+    case 'b': return build(m);
+    case 'Q': return push_storage(m);
+    }
+    return sn_fail(m->error, SN_ERROR_INPUT, "%s: pickle, byte %zu: opcode 0x%02x is not accepted", m->where, m->at - 1, op);
+}
+
+sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_value **out, size_t *used,
+                         sn_error *error) {
+    machine m = {.where = where, .bytes = bytes, .size = size, .arena = arena, .error = error};
+    sn_status status = SN_OK;
+    for (;;) {
+        if (m.at >= m.size) {
+            status = broken(&m, "it ends without STOP");
+            break;
+        }
+        unsigned char op = m.bytes[m.at++];
+        if (op == '.') break;
+        if ((status = step(&m, op))) break;
+    }
+    if (!status && (m.depth != 1 || m.num_marks)) status = broken(&m, "it does not end with exactly one value");
+    if (!status) *out = m.stack[0];
+    if (!status && used) *used = m.at;
+    sn_free(m.stack);
+    sn_free(m.marks);
+    sn_free(m.memo);
+    return status;
+}
+
+bool sn_value_is_text(const sn_value *value, const char *text) {
+    return value->kind == SN_VALUE_TEXT && value->u.text.length == strlen(text) && memcmp(value->u.text.data, text, strlen(text)) == 0;
+}
+
+sn_value *sn_value_get(const sn_value *dict, const char *key) {
+    if (dict->kind != SN_VALUE_DICT) return NULL;
+    for (size_t i = dict->u.list.count; i >= 2; i -= 2)
+        if (sn_value_is_text(dict->u.list.items[i - 2], key)) return dict->u.list.items[i - 1];
+    return NULL;
+}
