@@ -12,5 +12,6 @@ typedef struct sn_command {
 } sn_command;
 
 extern const sn_command sn_command_trace;
+extern const sn_command sn_command_inspect;
 
 #endif

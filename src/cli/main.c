@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const sn_command *const commands[] = {&sn_command_trace};
+static const sn_command *const commands[] = {
+    &sn_command_inspect,
+    &sn_command_trace,
+};
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *out) {

@@ -51,33 +51,70 @@ sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_e
     return status;
 }
 
-static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool inspect, sn_model **out, sn_error *error) {
-    *out = NULL;
-    const char *main = files->main ? files->main : files->llm ? files->llm : files->vision;
-    if (!main && !files->delta) return sn_fail(error, SN_ERROR_USAGE, "no model was given");
-    if (main && !sn_is_directory(main) && !sn_is_file(main)) return sn_fail(error, SN_ERROR_IO, "%s: no such file or folder", main);
-    const sn_system *best = NULL;
-    const char *best_why = "", *why = "";
+static const char *main_path(const sn_model_files *f) { return f->main ? f->main : f->llm ? f->llm : f->delta ? f->delta : f->connector ? f->connector : f->vision; }
+
+static sn_status named_system(const char *name, const sn_system **out, const char **why, sn_error *error) {
+    sn_buf names = {0};
+    for (int i = 0; sn_systems[i] && !*out; i++) {
+        sn_buf_printf(&names, "%s%s", i ? ", " : "", sn_systems[i]->name);
+        if (strcmp(sn_systems[i]->name, name) == 0) *out = sn_systems[i], *why = "--system says so";
+    }
+    sn_status status = *out ? SN_OK : sn_fail(error, SN_ERROR_USAGE, "system: found %s, expected one of %s", name, names.data ? names.data : "");
+    sn_buf_free(&names);
+    return status;
+}
+
+sn_status sn_system_recognise(const sn_model_files *files, const sn_system **out, const char **why, sn_error *error) {
+    *out = NULL, *why = "";
+    const char *path = main_path(files);
+    if (!path) return sn_fail(error, SN_ERROR_USAGE, "no model was given");
+    if (!sn_is_directory(path) && !sn_is_file(path)) return sn_fail(error, SN_ERROR_IO, "%s: no such file or folder", path);
+    if (files->system) return named_system(files->system, out, why, error);
+    const sn_system *rival = NULL;
+    const char *rival_why = "", *seen = "";
     int most = 0;
     for (int i = 0; sn_systems[i]; i++) {
-        int sure = sn_systems[i]->recognise(files, &why);
-        if (sure > most) most = sure, best = sn_systems[i], best_why = why;
+        int sure = sn_systems[i]->recognise(files, &seen);
+        if (sure > most) most = sure, *out = sn_systems[i], *why = seen, rival = NULL;
+        else if (sure && sure == most) rival = sn_systems[i], rival_why = seen;
     }
-    if (!best) {
-        /* a file that is no checkpoint at all says so better than "unknown system" */
-        sn_source *source;
-        sn_status status = main ? sn_source_open(main, &source, error) : SN_ERROR_INPUT;
-        if (status) return status;
-        sn_source_close(source);
-        return sn_fail(error, SN_ERROR_INPUT, "%s: not recognised as any of the systems: found no config.json that names one (see docs/models.md)", main);
+    if (!rival) return SN_OK;
+    return sn_fail(error, SN_ERROR_INPUT, "%s: could be %s (%s) or %s (%s); say which with --system %s or --system %s", path, (*out)->title, *why, rival->title, rival_why,
+                   (*out)->name, rival->name);
+}
+
+/* Why no system knows these files: a file that cannot be read says so better than "unknown". */
+static sn_status explain_unknown(const char *path, sn_error *error) {
+    json_t *config = NULL;
+    sn_status status = SN_OK;
+    if (sn_is_directory(path)) {
+        if ((status = sn_model_json(path, "config.json", &config, error))) return status;
+        const char *type = sn_json_string(config, "model_type");
+        status = config ? sn_fail(error, SN_ERROR_SUPPORT, "%s/config.json: model_type: found %s, which is none of the systems; `--system` says what it is", path, type ? type : "nothing")
+                        : sn_fail(error, SN_ERROR_INPUT, "%s: not recognised as any of the systems: found no config.json that names one", path);
+        json_decref(config);
+        return status;
     }
+    sn_source *source;
+    if ((status = sn_source_open(path, &source, error))) return status;
+    sn_source_close(source);
+    return sn_fail(error, SN_ERROR_INPUT, "%s: a checkpoint, but not recognised as any of the systems; the folder with its config.json is wanted", path);
+}
+
+static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool inspect, sn_model **out, sn_error *error) {
+    *out = NULL;
+    const sn_system *best;
+    const char *best_why, *main = main_path(files);
+    sn_status status = sn_system_recognise(files, &best, &best_why, error);
+    if (status) return status;
+    if (!best) return explain_unknown(main, error);
     sn_model *m = sn_alloc(1, sizeof *m);
     if (!m) return sn_fail_memory(error);
     m->system = best, m->engine = engine, m->why = best_why, m->media_id = -1;
     m->arena = sn_arena_new();
     m->store = sn_store_new();
     sn_graph *g = sn_graph_new();
-    sn_status status = m->arena && m->store && g ? best->open(m, files, error) : sn_fail_memory(error);
+    status = m->arena && m->store && g ? best->open(m, files, error) : sn_fail_memory(error);
     if (!status) {
         best->parameters(g, m);
         status = sn_bind(m->store, g, m->names, m->num_names, &m->report, error);

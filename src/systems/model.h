@@ -15,6 +15,8 @@
 /* Paths by role; NULL where a role is not given. */
 typedef struct sn_model_files {
     const char *main, *llm, *vision, *connector, *base, *delta, *tokenizer, *audio;
+    const char *models; /* a folder where parts that a model names are looked for */
+    const char *system; /* what the files are, where they do not say it themselves */
 } sn_model_files;
 
 enum { SN_MAX_SOURCES = 16, SN_MAX_NAMES = 16 };
@@ -80,6 +82,10 @@ struct sn_model {
 };
 
 extern const sn_system *const sn_systems[]; /* ends with NULL */
+
+/* Which system these files are, and what was seen that says so; NULL in *out where none knows them. Two systems that
+ * are equally sure are an error that names both. */
+sn_status sn_system_recognise(const sn_model_files *files, const sn_system **out, const char **why, sn_error *error);
 
 /* Opens the files as the system they are. Missing or misshapen tensors are an error here. */
 sn_status sn_model_open(sn_engine *engine, const sn_model_files *files, sn_model **out, sn_error *error);

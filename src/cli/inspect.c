@@ -1,0 +1,290 @@
+/* What is in a checkpoint or model, what it needs, what is missing.
+ *
+ * A single file that is no model of its own is listed tensor by tensor. A model is opened as every other command
+ * opens it, but what does not fit is reported instead of refused. The facts are gathered into one JSON object;
+ * `--json` prints it, otherwise a table is printed from the same object. */
+#include "base/json.h"
+#include "base/utf8.h"
+#include "cli/command.h"
+#include "cli/roles.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct inspection {
+    sn_model_files files;
+    bool json, tensors;
+} inspection;
+
+/* ---- facts ---- */
+
+static json_t *shape_json(const sn_shape *shape) {
+    json_t *list = json_array();
+    for (int i = 0; i < shape->rank; i++) json_array_append_new(list, json_integer(shape->dim[i]));
+    return list;
+}
+
+static json_t *names_json(const char *const *names, size_t count) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_string(names[i]));
+    return list;
+}
+
+static void add_to(json_t *object, const char *key, int64_t amount) {
+    json_object_set_new(object, key, json_integer(json_integer_value(json_object_get(object, key)) + amount));
+}
+
+static json_t *tensor_json(const char *name, sn_type type, const sn_shape *shape, const char *file) {
+    return json_pack("{s:s, s:s, s:o, s:s}", "name", name, "type", sn_type_of(type)->name, "shape", shape_json(shape), "file", file);
+}
+
+static json_t *checkpoint_facts(const sn_source *source) {
+    json_t *tensors = json_array(), *types = json_object();
+    int64_t bytes = 0, values = 0;
+    for (size_t i = 0; i < source->count; i++) {
+        const sn_source_tensor *t = &source->tensors[i];
+        json_array_append_new(tensors, tensor_json(t->name, t->type, &t->shape, t->file));
+        add_to(types, sn_type_of(t->type)->name, sn_shape_count(&t->shape));
+        bytes += t->bytes, values += sn_shape_count(&t->shape);
+    }
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o}", "file", source->path, "kind", "checkpoint", "format", source->format, "parameters", (json_int_t)values,
+                     "bytes", (json_int_t)bytes, "types", types, "warnings", names_json(source->warnings, source->num_warnings), "tensors", tensors);
+}
+
+/* The parameters by part: the first word of the canonical name. */
+static json_t *parts_json(const sn_model *m) {
+    json_t *parts = json_array();
+    for (size_t i = 0; i < m->store->count; i++) {
+        const sn_store_entry *e = m->store->entries[i];
+        int length = (int)strcspn(e->name, ".");
+        json_t *part = NULL, *p;
+        size_t k;
+        json_array_foreach(parts, k, p) if (json_string_length(json_object_get(p, "part")) == (size_t)length && strncmp(json_string_value(json_object_get(p, "part")), e->name, (size_t)length) == 0) part = p;
+        if (!part) {
+            part = json_pack("{s:o, s:i, s:i, s:i, s:i, s:{}}", "part", json_stringn(e->name, (size_t)length), "tensors", 0, "parameters", 0, "bytes", 0, "derived_bytes", 0, "types");
+            json_array_append_new(parts, part);
+        }
+        int64_t count = sn_shape_count(&e->weight.shape), bytes = 0;
+        sn_type_bytes(e->weight.type, count, &bytes);
+        add_to(part, "tensors", 1);
+        add_to(part, "parameters", count);
+        add_to(part, e->weight.make ? "derived_bytes" : "bytes", bytes);
+        add_to(json_object_get(part, "types"), sn_type_of(e->weight.type)->name, count);
+    }
+    return parts;
+}
+
+static json_t *model_facts(const sn_model *m, bool with_tensors) {
+    json_t *o = json_object(), *files = json_array();
+    const sn_bind_report *r = &m->report;
+    for (int i = 0; i < m->num_sources; i++) json_array_append_new(files, json_string(m->sources[i]->path));
+    json_object_set_new(o, "system", json_string(m->system->name));
+    json_object_set_new(o, "title", json_string(m->system->title));
+    json_object_set_new(o, "paper", json_string(m->system->paper));
+    json_object_set_new(o, "why", json_string(m->why));
+    json_object_set_new(o, "layout", json_string(m->layout ? m->layout : ""));
+    json_object_set_new(o, "files", files);
+    if (m->template_name) {
+        json_object_set_new(o, "template", json_string(m->template_name));
+        json_object_set_new(o, "template_reason", json_string(m->template_reason));
+    }
+    json_object_set_new(o, "compute", json_string("f32"));
+    if (m->has_lm)
+        json_object_set_new(o, "language_model", json_pack("{s:I, s:I, s:I, s:I}", "layers", (json_int_t)m->lm.num_layers, "hidden_size", (json_int_t)m->lm.hidden_size,
+                                                           "vocabulary", (json_int_t)m->lm.vocab_size, "window", (json_int_t)m->lm.max_positions));
+    if (m->has_vision) json_object_set_new(o, "image_size", json_integer(m->image_size));
+    if (m->media_positions) json_object_set_new(o, "media_positions", json_integer(m->media_positions));
+    if (m->tokenizer) json_object_set_new(o, "tokenizer", json_pack("{s:s, s:i}", "engine", sn_tokenizer_about(m->tokenizer)->engine, "tokens", sn_tokenizer_about(m->tokenizer)->vocab_size));
+    json_object_set_new(o, "parts", parts_json(m));
+    json_object_set_new(o, "missing", names_json(r->missing, r->num_missing));
+    json_object_set_new(o, "misshapen", names_json(r->misshapen, r->num_misshapen));
+    json_object_set_new(o, "unexpected", names_json(r->unexpected, r->num_unexpected));
+    json_object_set_new(o, "warnings", names_json(m->warnings, m->num_warnings));
+    if (!with_tensors) return o;
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < m->store->count; i++) {
+        const sn_store_entry *e = m->store->entries[i];
+        json_t *t = tensor_json(e->published, e->weight.type, &e->weight.shape, e->file);
+        json_object_set_new(t, "parameter", json_string(e->name));
+        json_array_append_new(tensors, t);
+    }
+    json_object_set_new(o, "tensors", tensors);
+    return o;
+}
+
+/* ---- the table ---- */
+
+/* Names come from files: control characters would reach the terminal. */
+static void put(const char *text) {
+    size_t length = strlen(text);
+    for (size_t at = 0; at < length;) {
+        uint32_t point;
+        int bytes = sn_utf8_decode(text + at, length - at, &point);
+        bool plain = bytes && point >= 0x20 && !(point >= 0x7f && point < 0xa0);
+        if (plain) fwrite(text + at, 1, (size_t)bytes, stdout);
+        else putchar('?');
+        at += bytes ? (size_t)bytes : 1;
+    }
+}
+
+static void put_line(const char *label, const json_t *facts, const char *key) {
+    const char *value = sn_json_string(facts, key);
+    if (!value) return;
+    printf("%-12s ", label);
+    put(value);
+    putchar('\n');
+}
+
+static void put_list(const char *label, const json_t *facts, const char *key, size_t most) {
+    const json_t *list = json_object_get(facts, key), *item;
+    size_t i;
+    json_array_foreach(list, i, item) {
+        if (i == most) {
+            printf("%-12s and %zu more (--json lists all)\n", label, json_array_size(list) - most);
+            return;
+        }
+        printf("%-12s ", label);
+        put(json_string_value(item));
+        putchar('\n');
+    }
+}
+
+static void put_types(const json_t *types) {
+    const char *key;
+    json_t *value;
+    int n = 0;
+    json_object_foreach((json_t *)types, key, value) printf("%s%s", n++ ? " " : "", key);
+}
+
+static const char *in_units(double bytes, char text[32]) {
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    int u = 0;
+    while (bytes >= 10000 && u < 4) bytes /= 1000, u++;
+    snprintf(text, 32, "%.*f %s", u && bytes < 100 ? 1 : 0, bytes, units[u]);
+    return text;
+}
+
+static int64_t number(const json_t *object, const char *key) { return json_integer_value(sn_json_at(object, key)); }
+
+static void put_tensors(const json_t *facts) {
+    size_t i, k;
+    json_t *t, *d;
+    json_array_foreach(json_object_get(facts, "tensors"), i, t) {
+        printf("  %-5s [", sn_json_string(t, "type"));
+        json_array_foreach(json_object_get(t, "shape"), k, d) printf("%s%lld", k ? ", " : "", (long long)json_integer_value(d));
+        printf("] ");
+        put(sn_json_string(t, "name"));
+        putchar('\n');
+    }
+}
+
+static void put_checkpoint(const json_t *facts) {
+    char size[32];
+    put_line("checkpoint", facts, "file");
+    put_line("format", facts, "format");
+    printf("%-12s %zu, %lld values, %s (", "tensors", json_array_size(json_object_get(facts, "tensors")), (long long)number(facts, "parameters"), in_units((double)number(facts, "bytes"), size));
+    put_types(json_object_get(facts, "types"));
+    printf(")\n");
+    put_list("warning", facts, "warnings", 20);
+    put_tensors(facts);
+}
+
+static void put_model(const json_t *facts) {
+    char size[32];
+    printf("%-12s %s (%s)\n", "system", sn_json_string(facts, "title"), sn_json_string(facts, "paper"));
+    put_line("recognised", facts, "why");
+    put_line("layout", facts, "layout");
+    put_list("files", facts, "files", 20);
+    if (sn_json_string(facts, "template")) printf("%-12s %s (%s)\n", "template", sn_json_string(facts, "template"), sn_json_string(facts, "template_reason"));
+    put_line("compute", facts, "compute");
+    if (sn_json_at(facts, "tokenizer")) printf("%-12s %s, %lld tokens\n", "tokenizer", sn_json_string(facts, "tokenizer.engine"), (long long)number(facts, "tokenizer.tokens"));
+    if (sn_json_at(facts, "language_model"))
+        printf("%-12s %lld layers of %lld, table of %lld rows, window of %lld positions\n", "decoder", (long long)number(facts, "language_model.layers"),
+               (long long)number(facts, "language_model.hidden_size"), (long long)number(facts, "language_model.vocabulary"), (long long)number(facts, "language_model.window"));
+    if (number(facts, "media_positions")) printf("%-12s %lld x %lld pixels, %lld positions each\n", "pictures", (long long)number(facts, "image_size"), (long long)number(facts, "image_size"), (long long)number(facts, "media_positions"));
+    printf("\n%-12s %8s %15s %10s  types\n", "part", "tensors", "parameters", "size");
+    size_t i;
+    json_t *p;
+    json_array_foreach(json_object_get(facts, "parts"), i, p) {
+        printf("%-12s %8lld %15lld %10s  ", sn_json_string(p, "part"), (long long)number(p, "tensors"), (long long)number(p, "parameters"),
+               in_units((double)(number(p, "bytes") + number(p, "derived_bytes")), size));
+        put_types(json_object_get(p, "types"));
+        putchar('\n');
+    }
+    putchar('\n');
+    put_list("missing", facts, "missing", 20);
+    put_list("misshapen", facts, "misshapen", 20);
+    put_list("unexpected", facts, "unexpected", 20);
+    put_list("warning", facts, "warnings", 20);
+    put_tensors(facts);
+}
+
+/* ---- the command ---- */
+
+static sn_status print_facts(json_t *facts, bool as_json, void (*put_table)(const json_t *facts), sn_error *error) {
+    if (!facts) return sn_fail_memory(error);
+    char *text = as_json ? json_dumps(facts, JSON_INDENT(1)) : NULL;
+    if (as_json && text) puts(text);
+    else if (!as_json) put_table(facts);
+    sn_status status = as_json && !text ? sn_fail_memory(error) : SN_OK;
+    free(text);
+    json_decref(facts);
+    if (!status && (fflush(stdout) || ferror(stdout))) status = sn_fail(error, SN_ERROR_IO, "cannot write to the standard output");
+    return status;
+}
+
+static sn_status inspect_checkpoint(const inspection *in, sn_error *error) {
+    sn_source *source;
+    sn_status status = sn_source_open(in->files.main, &source, error);
+    if (!status) status = print_facts(checkpoint_facts(source), in->json, put_checkpoint, error);
+    sn_source_close(source);
+    return status;
+}
+
+static sn_status inspect_model(const inspection *in, sn_error *error) {
+    sn_engine *engine;
+    sn_model *m = NULL;
+    sn_status status = sn_engine_new(0, &engine, error);
+    if (!status) status = sn_model_inspect(engine, &in->files, &m, error);
+    if (!status) status = print_facts(model_facts(m, in->tensors), in->json, put_model, error);
+    if (!status && (m->report.num_missing || m->report.num_misshapen))
+        status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors missing, %zu misshapen", m->report.num_missing, m->report.num_misshapen);
+    sn_model_close(m);
+    sn_engine_free(engine);
+    return status;
+}
+
+static sn_status run(int argc, char **argv, sn_error *error) {
+    inspection in = {0};
+    bool roles = false;
+    for (int i = 1; i < argc; i++) {
+        bool taken;
+        sn_status status = sn_role_option(argc, argv, &i, &in.files, &taken, error);
+        if (status) return status;
+        roles |= taken;
+        if (taken) continue;
+        if (strcmp(argv[i], "--json") == 0) in.json = true;
+        else if (strcmp(argv[i], "--tensors") == 0) in.tensors = true;
+        else if (argv[i][0] == '-' || in.files.main) return sn_fail(error, SN_ERROR_USAGE, "inspect: unexpected argument %s", argv[i]);
+        else in.files.main = argv[i];
+    }
+    if (!in.files.main && !roles) return sn_fail(error, SN_ERROR_USAGE, "inspect: expected MODEL; see `sensorium inspect --help`");
+    const sn_system *system;
+    const char *why;
+    sn_status status = sn_system_recognise(&in.files, &system, &why, error);
+    if (status) return status;
+    bool one_file = in.files.main && sn_is_file(in.files.main);
+    return !system && one_file ? inspect_checkpoint(&in, error) : inspect_model(&in, error);
+}
+
+const sn_command sn_command_inspect = {
+    "inspect", "what is in a model or checkpoint, what it needs, what is missing",
+    "usage: sensorium inspect MODEL [--json] [--tensors]\n"
+    "       sensorium inspect --llm DIR --vision DIR ... [--json]\n\n"
+    "MODEL is a model's folder, or one checkpoint file, whose tensors are then listed.\n\n" SN_ROLES_HELP
+    "  --tensors          every tensor with its shape\n"
+    "  --json             the same facts for programs\n\n"
+    "Exit status 1 when tensors are missing or misshapen, or the files cannot be read.\n\n"
+    "example: sensorium inspect llava-1.5-7b-hf\n",
+    run};
