@@ -6,7 +6,8 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "cli/command.h"
-#include "cli/roles.h"
+#include "cli/common.h"
+#include "cli/terminal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,8 +231,7 @@ static sn_status print_facts(json_t *facts, bool as_json, void (*put_table)(cons
     sn_status status = as_json && !text ? sn_fail_memory(error) : SN_OK;
     free(text);
     json_decref(facts);
-    if (!status && (fflush(stdout) || ferror(stdout))) status = sn_fail(error, SN_ERROR_IO, "cannot write to the standard output");
-    return status;
+    return status ? status : sn_print_status(error);
 }
 
 static sn_status inspect_checkpoint(const inspection *in, sn_error *error) {
@@ -255,36 +255,21 @@ static sn_status inspect_model(const inspection *in, sn_error *error) {
     return status;
 }
 
-static sn_status run(int argc, char **argv, sn_error *error) {
-    inspection in = {0};
-    bool roles = false;
-    for (int i = 1; i < argc; i++) {
-        bool taken;
-        sn_status status = sn_role_option(argc, argv, &i, &in.files, &taken, error);
-        if (status) return status;
-        roles |= taken;
-        if (taken) continue;
-        if (strcmp(argv[i], "--json") == 0) in.json = true;
-        else if (strcmp(argv[i], "--tensors") == 0) in.tensors = true;
-        else if (argv[i][0] == '-' || in.files.main) return sn_fail(error, SN_ERROR_USAGE, "inspect: unexpected argument %s", argv[i]);
-        else in.files.main = argv[i];
-    }
-    if (!in.files.main && !roles) return sn_fail(error, SN_ERROR_USAGE, "inspect: expected MODEL; see `sensorium inspect --help`");
+static sn_status run(const sn_arguments *arguments, sn_error *error) {
+    inspection in = {.json = sn_argument_given(arguments, "json"), .tensors = sn_argument_given(arguments, "tensors")};
     const sn_system *system;
     const char *why;
-    sn_status status = sn_system_recognise(&in.files, &system, &why, error);
+    sn_status status = sn_arguments_model(arguments, arguments->plain[0], &in.files, error);
+    if (!status) status = sn_system_recognise(&in.files, &system, &why, error);
     if (status) return status;
     bool one_file = in.files.main && sn_is_file(in.files.main);
     return !system && one_file ? inspect_checkpoint(&in, error) : inspect_model(&in, error);
 }
 
+static const sn_option options[] = {{"tensors", 0, NULL, "every tensor with its shape"}, {"json", 0, NULL, "the same facts for programs"}, {0}};
+
 const sn_command sn_command_inspect = {
-    "inspect", "what is in a model or checkpoint, what it needs, what is missing",
-    "usage: sensorium inspect MODEL [--json] [--tensors]\n"
-    "       sensorium inspect --llm DIR --vision DIR ... [--json]\n\n"
-    "MODEL is a model's folder, or one checkpoint file, whose tensors are then listed.\n\n" SN_ROLES_HELP
-    "  --tensors          every tensor with its shape\n"
-    "  --json             the same facts for programs\n\n"
-    "Exit status 1 when tensors are missing or misshapen, or the files cannot be read.\n\n"
-    "example: sensorium inspect llava-1.5-7b-hf\n",
-    run};
+    .name = "inspect", .summary = "what is in a model or checkpoint, what it needs, what is missing", .plain = "[MODEL]", .max_plain = 1,
+    .details = "MODEL is a model's folder, or one checkpoint file, whose tensors are then listed. A model in several places is\n"
+               "named by its parts. Exit status 1 when tensors are missing or misshapen, or the files cannot be read.",
+    .example = "sensorium inspect models/demo", .tables = (const sn_option *const[]){options, sn_model_options, NULL}, .run = run};

@@ -477,14 +477,9 @@ static sn_status trace_case(tracer *t, const char *out) {
     return status ? status : write_results(t, out);
 }
 
-static sn_status run(int argc, char **argv, sn_error *error) {
-    const char *folder = NULL, *out = NULL;
-    for (int i = 1; i < argc; i++) {
-        if ((strcmp(argv[i], "-o") == 0 || strcmp(argv[i], "--output") == 0) && i + 1 < argc) out = argv[++i];
-        else if (argv[i][0] == '-' || folder) return sn_fail(error, SN_ERROR_USAGE, "trace: unexpected argument %s", argv[i]);
-        else folder = argv[i];
-    }
-    if (!folder || !out) return sn_fail(error, SN_ERROR_USAGE, "trace: expected CASE and -o DIR; see `sensorium trace --help`");
+static sn_status run(const sn_arguments *arguments, sn_error *error) {
+    const char *folder = arguments->plain[0], *out = sn_argument(arguments, "output");
+    if (!out) return sn_fail(error, SN_ERROR_USAGE, "trace: expected -o DIR; see `sensorium trace --help`");
     tracer t = {.folder = folder, .error = error, .arena = sn_arena_new(), .values = json_object()};
     char *path = sn_path_join(folder, "request.json");
     sn_status status = t.arena && t.values && path ? sn_json_file(path, 64 << 20, &t.request, error) : sn_fail_memory(error);
@@ -500,10 +495,11 @@ static sn_status run(int argc, char **argv, sn_error *error) {
     return status;
 }
 
+static const sn_option options[] = {{"output", 'o', "DIR", "the folder that the results go to"}, {0}};
+
 const sn_command sn_command_trace = {
-    "trace", "every named tensor of one request, to compare with a reference's",
-    "usage: sensorium trace CASE -o DIR\n\n"
-    "CASE is a folder with request.json (see docs/trace.md). DIR/actual.safetensors gets the named tensors,\n"
-    "DIR/actual.json the ids, texts and scalars. Arithmetic is float32, pictures are taken as the published\n"
-    "code takes them.\n\nexample: sensorium trace tests/goldens/llava/v15-generate -o /tmp/out\n",
-    run};
+    .name = "trace", .summary = "every named tensor of one request, to compare with a reference's", .plain = "CASE", .min_plain = 1, .max_plain = 1,
+    .details = "CASE is a folder with request.json (see docs/trace.md). DIR/actual.safetensors gets the named tensors,\n"
+               "DIR/actual.json the ids, texts and scalars. Arithmetic is float32, pictures are taken as the published\n"
+               "code takes them.",
+    .example = "sensorium trace tests/goldens/llava/v15-generate -o /tmp/out", .tables = (const sn_option *const[]){options, NULL}, .run = run};
