@@ -79,7 +79,7 @@ sn_status sn_request_files(const char *where, const json_t *object, const char *
 
 sn_status sn_request_options(const char *where, const json_t *object, sn_generate_options *options, sn_error *error) {
     static const char *const names[] = {"max_new_tokens", "min_new_tokens", "min_length", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
-                                        "repetition_penalty", "no_repeat_ngram_size", "num_beams", "length_penalty", "seed", "early_stopping"};
+                                        "repetition_penalty", "no_repeat_ngram_size", "num_beams", "length_penalty", "num_return_sequences", "max_length", "seed", "early_stopping"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *value = sn_json_at(object, names[i]);
         if (!value) continue;

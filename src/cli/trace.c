@@ -2,9 +2,9 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/request.h"
+#include "cli/trace.h"
 #include "generate/answer.h"
 #include "generate/processors.h"
-#include "runtime/trace.h"
 #include "systems/clip.h"
 #include "train/step.h"
 #include "weights/writer.h"
@@ -14,20 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct tracer {
-    const char *folder;
-    json_t *request, *options, *values;
-    sn_arena *arena;
-    sn_engine *engine;
-    sn_model *model;
-    sn_trace trace;
-    sn_error *error;
-} tracer;
-
 static sn_shape pixel_shape(const sn_model *m, int pictures) { return SN_SHAPE(pictures, 3, m->image_size, m->image_size); }
 
 /* Prompt and pictures of one request object. */
-static sn_status prepare(tracer *t, const json_t *object, sn_prompt *prompt, float **pixels) {
+static sn_status prepare(sn_tracer *t, const json_t *object, sn_prompt *prompt, float **pixels) {
     sn_request request;
     sn_image_options image = {0};
     const char *exif = sn_json_string(t->options, "exif");
@@ -50,7 +40,7 @@ static json_t *ids_json(const sn_ids *ids) {
 
 /* ---- generate ---- */
 
-static sn_status answer_one(tracer *t, const json_t *object, sn_reply *reply) {
+static sn_status answer_one(sn_tracer *t, const json_t *object, sn_reply *reply) {
     sn_prompt prompt = {0};
     float *pixels = NULL;
     sn_generate_options options = sn_generate_defaults();
@@ -66,7 +56,7 @@ static sn_status answer_one(tracer *t, const json_t *object, sn_reply *reply) {
     return status;
 }
 
-static sn_status run_generate(tracer *t) {
+static sn_status run_generate(sn_tracer *t) {
     const json_t *batch = sn_json_at(t->request, "batch");
     size_t n = batch ? json_array_size(batch) : 1;
     json_t *ids = json_array(), *texts = json_array();
@@ -105,7 +95,7 @@ static sn_status run_generate(tracer *t) {
 /* ---- logits ---- */
 
 /* Distributions that the next id would be drawn from, one for each entry of `sampling`. */
-static sn_status sample_probabilities(tracer *t, const float *last, const sn_ids *ids) {
+static sn_status sample_probabilities(sn_tracer *t, const float *last, const sn_ids *ids) {
     const json_t *sets = sn_json_at(t->request, "sampling");
     int64_t vocab = t->model->lm.vocab_size;
     size_t n = json_array_size(sets);
@@ -132,7 +122,7 @@ static sn_status sample_probabilities(tracer *t, const float *last, const sn_ids
     return status;
 }
 
-static sn_status run_logits(tracer *t) {
+static sn_status run_logits(sn_tracer *t) {
     sn_model *m = t->model;
     sn_prompt prompt = {0};
     float *pixels = NULL, *rows = NULL, *logits = NULL;
@@ -172,7 +162,7 @@ typedef struct inputs {
     int num_pictures, num_texts;
 } inputs;
 
-static sn_status read_inputs(tracer *t, inputs *in) {
+static sn_status read_inputs(sn_tracer *t, inputs *in) {
     sn_request request;
     *in = (inputs){0};
     sn_status status = sn_request_read("request.json", t->request, t->folder, t->arena, &request, t->error);
@@ -184,7 +174,7 @@ static sn_status read_inputs(tracer *t, inputs *in) {
     return status;
 }
 
-static sn_status embed_pictures(tracer *t, const inputs *in, float *vectors) {
+static sn_status embed_pictures(sn_tracer *t, const inputs *in, float *vectors) {
     sn_model *m = t->model;
     const sn_clip *c = m->own;
     float *pixels;
@@ -226,7 +216,7 @@ static sn_status embed_pictures(tracer *t, const inputs *in, float *vectors) {
     return status;
 }
 
-static sn_status embed_texts(tracer *t, const inputs *in, float *vectors) {
+static sn_status embed_texts(sn_tracer *t, const inputs *in, float *vectors) {
     sn_model *m = t->model;
     const sn_clip *c = m->own;
     sn_ids ids = {0}, positions = {0};
@@ -249,7 +239,7 @@ static sn_status embed_texts(tracer *t, const inputs *in, float *vectors) {
     return status;
 }
 
-static sn_status run_embed(tracer *t) {
+static sn_status run_embed(sn_tracer *t) {
     inputs in;
     sn_status status = read_inputs(t, &in);
     if (status) return status;
@@ -279,7 +269,7 @@ static sn_status run_embed(tracer *t) {
 
 /* ---- preprocess ---- */
 
-static sn_status preprocess_as(tracer *t, const inputs *in, const char *aspect, sn_image_processor processor) {
+static sn_status preprocess_as(sn_tracer *t, const inputs *in, const char *aspect, sn_image_processor processor) {
     processor.pad_square = strcmp(aspect, "pad") == 0;
     size_t size = 3 * (size_t)processor.width * (size_t)processor.height;
     float *all = sn_alloc((size_t)in->num_pictures * size + 1, sizeof *all);
@@ -299,7 +289,7 @@ static sn_status preprocess_as(tracer *t, const inputs *in, const char *aspect, 
     return status;
 }
 
-static sn_status run_preprocess(tracer *t) {
+static sn_status run_preprocess(sn_tracer *t) {
     inputs in;
     sn_image_processor processor = sn_image_processor_clip(224);
     sn_model_files files;
@@ -325,7 +315,7 @@ static sn_status run_preprocess(tracer *t) {
 
 /* ---- train_step ---- */
 
-static sn_status read_optimizer(tracer *t, sn_optimizer_options *o) {
+static sn_status read_optimizer(sn_tracer *t, sn_optimizer_options *o) {
     const json_t *object = sn_json_at(t->request, "optimizer");
     *o = (sn_optimizer_options){.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
     const json_t *betas = sn_json_at(object, "betas");
@@ -341,7 +331,7 @@ static sn_status read_optimizer(tracer *t, sn_optimizer_options *o) {
 }
 
 /* pixel_values [samples, 3, H, W] with zeros for a sample without picture, labels padded with -100. */
-static void put_batch(tracer *t, const sn_sample *samples, int n, const float *pixels) {
+static void put_batch(sn_tracer *t, const sn_sample *samples, int n, const float *pixels) {
     int64_t longest = 0, size = 3 * t->model->image_size * t->model->image_size, at = 0;
     for (int i = 0; i < n; i++)
         if ((int64_t)samples[i].ids.count > longest) longest = (int64_t)samples[i].ids.count;
@@ -361,7 +351,7 @@ static void put_batch(tracer *t, const sn_sample *samples, int n, const float *p
     sn_free(all);
 }
 
-static sn_status run_train_step(tracer *t) {
+static sn_status run_train_step(sn_tracer *t) {
     const json_t *batch = sn_json_at(t->request, "batch");
     int n = (int)json_array_size(batch), pictures = 0;
     int64_t steps = 1, window = t->model->lm.max_positions;
@@ -419,7 +409,7 @@ static sn_status run_train_step(tracer *t) {
 /* ---- the command ---- */
 
 /* merged.<published name> = base + delta, where a delta was applied. */
-static sn_status put_merged(tracer *t) {
+static sn_status put_merged(sn_tracer *t) {
     if (!t->model->num_names || !t->model->names[0].delta) return SN_OK;
     for (size_t i = 0; i < t->model->store->count; i++) {
         sn_store_entry *e = t->model->store->entries[i];
@@ -436,7 +426,7 @@ static sn_status put_merged(tracer *t) {
     return SN_OK;
 }
 
-static sn_status write_results(tracer *t, const char *out) {
+static sn_status write_results(sn_tracer *t, const char *out) {
     sn_tensor_out *tensors = sn_alloc(t->trace.count + 1, sizeof *tensors);
     char *tensor_path = sn_path_join(out, "actual.safetensors"), *value_path = sn_path_join(out, "actual.json");
     if (!tensors || !tensor_path || !value_path || t->trace.failed) return sn_fail_memory(t->error);
@@ -452,17 +442,22 @@ static sn_status write_results(tracer *t, const char *out) {
     return status;
 }
 
-static const struct task {
-    const char *name;
-    bool needs_model;
-    sn_status (*run)(tracer *t);
-} tasks[] = {{"generate", true, run_generate}, {"logits", true, run_logits}, {"embed", true, run_embed}, {"preprocess", false, run_preprocess}, {"train_step", true, run_train_step}};
+/* The first that fits the request's task and keys. */
+static const sn_trace_task tasks[] = {
+    {"generate", false, "op", sn_trace_table_generate},
+    {"generate", false, "runs", sn_trace_table_generate},
+    {"generate", true, NULL, run_generate},
+    {"logits", true, NULL, run_logits},
+    {"embed", true, NULL, run_embed},
+    {"preprocess", false, NULL, run_preprocess},
+    {"train_step", true, NULL, run_train_step},
+};
 
-static sn_status trace_case(tracer *t, const char *out) {
+static sn_status trace_case(sn_tracer *t, const char *out) {
     const char *name = sn_json_string(t->request, "task");
-    const struct task *task = NULL;
-    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++)
-        if (name && strcmp(tasks[i].name, name) == 0) task = &tasks[i];
+    const sn_trace_task *task = NULL;
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks && !task; i++)
+        if (name && strcmp(tasks[i].name, name) == 0 && (!tasks[i].key || sn_json_at(t->request, tasks[i].key))) task = &tasks[i];
     if (!task) return sn_fail(t->error, SN_ERROR_SUPPORT, "request.json: task: found %s, which is not supported", name ? name : "nothing");
     sn_status status = SN_OK;
     if (task->needs_model) {
@@ -480,7 +475,7 @@ static sn_status trace_case(tracer *t, const char *out) {
 static sn_status run(const sn_arguments *arguments, sn_error *error) {
     const char *folder = arguments->plain[0], *out = sn_argument(arguments, "output");
     if (!out) return sn_fail(error, SN_ERROR_USAGE, "trace: expected -o DIR; see `sensorium trace --help`");
-    tracer t = {.folder = folder, .error = error, .arena = sn_arena_new(), .values = json_object()};
+    sn_tracer t = {.folder = folder, .error = error, .arena = sn_arena_new(), .values = json_object()};
     char *path = sn_path_join(folder, "request.json");
     sn_status status = t.arena && t.values && path ? sn_json_file(path, 64 << 20, &t.request, error) : sn_fail_memory(error);
     t.options = sn_json_at(t.request, "options");

@@ -7,7 +7,7 @@
 #include <string.h>
 
 sn_generate_options sn_generate_defaults(void) {
-    return (sn_generate_options){.max_new_tokens = 512, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .num_beams = 1, .length_penalty = 1};
+    return (sn_generate_options){.max_new_tokens = 512, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .num_beams = 1, .num_return = 1, .length_penalty = 1, .forced_eos = -1};
 }
 
 static const struct entry {
@@ -29,6 +29,8 @@ static const struct entry {
     {"repetition_penalty", offsetof(sn_generate_options, repetition_penalty), false, 0.01, 100},
     {"no_repeat_ngram_size", offsetof(sn_generate_options, no_repeat_ngram), true, 0, 1 << 20},
     {"num_beams", offsetof(sn_generate_options, num_beams), true, 1, 16},
+    {"num_return_sequences", offsetof(sn_generate_options, num_return), true, 1, 16},
+    {"max_length", offsetof(sn_generate_options, max_length), true, 1, 1 << 24},
     {"length_penalty", offsetof(sn_generate_options, length_penalty), false, -100, 100},
 };
 

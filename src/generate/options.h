@@ -6,6 +6,13 @@
 
 enum { SN_MAX_STOPS = 16, SN_MAX_EOS = 8 };
 
+/* A sequence of ids and what is added to the score of its last one when its beginning is the end of what was said. */
+typedef struct sn_word {
+    const int32_t *ids;
+    int count;
+    float bias;
+} sn_word;
+
 typedef struct sn_generate_options {
     int max_new_tokens, min_new_tokens, min_length;
     double temperature; /* 0 = greedy */
@@ -17,6 +24,13 @@ typedef struct sn_generate_options {
     double length_penalty;
     int early_stopping; /* 0 false, 1 true, 2 "never" */
     bool beam_length_2023; /* generation.md 3.2 */
+    int num_return;        /* hypotheses that beam search gives back, at most num_beams */
+    int max_length;        /* of the ids list, with forced_eos: the last place gets that id; 0 = off */
+    int32_t forced_eos;    /* -1 = off */
+    const sn_word *bias, *bad_words; /* not owned; the bias of bad words is not looked at */
+    int num_bias, num_bad_words;
+    const int32_t *suppress; /* ids that are never chosen */
+    int num_suppress;
     uint64_t seed;
     int num_eos;
     int32_t eos[SN_MAX_EOS];

@@ -62,14 +62,32 @@ static void forbid_ngrams(int n, const int32_t *ids, int64_t count, float *s, in
         if (memcmp(ids + i, tail, (size_t)(n - 1) * sizeof *ids) == 0 && ids[i + n - 1] >= 0 && ids[i + n - 1] < vocab) s[ids[i + n - 1]] = -INFINITY;
 }
 
+/* Whether a word would be complete with its last id: its beginning is the end of what was said. */
+static bool word_ends(const sn_word *w, const int32_t *ids, int64_t count, int64_t vocab) {
+    int head = w->count - 1;
+    return w->count > 0 && count >= head && w->ids[head] >= 0 && w->ids[head] < vocab && memcmp(ids + count - head, w->ids, (size_t)head * sizeof *ids) == 0;
+}
+
 sn_status sn_process_scores(const sn_generate_options *o, const int32_t *ids, int64_t count, int64_t generated, float *s, int64_t vocab,
                             sn_error *error) {
     sn_status status = SN_OK;
+    for (int i = 0; i < o->num_bias; i++)
+        if (word_ends(&o->bias[i], ids, count, vocab)) s[o->bias[i].ids[o->bias[i].count - 1]] += o->bias[i].bias;
     if (o->repetition_penalty != 1) status = penalise(o->repetition_penalty, ids, count, s, vocab, error);
     if (o->no_repeat_ngram > 0) forbid_ngrams(o->no_repeat_ngram, ids, count, s, vocab);
+    for (int i = 0; i < o->num_bad_words; i++) {
+        const sn_word *w = &o->bad_words[i];
+        bool is_eos = false;
+        for (int k = 0; k < o->num_eos && w->count == 1; k++) is_eos |= w->ids[0] == o->eos[k];
+        if (!is_eos && word_ends(w, ids, count, vocab)) s[w->ids[w->count - 1]] = -INFINITY;
+    }
     if (count < o->min_length || generated < o->min_new_tokens)
         for (int i = 0; i < o->num_eos; i++)
             if (o->eos[i] >= 0 && o->eos[i] < vocab) s[o->eos[i]] = -INFINITY;
+    if (o->forced_eos >= 0 && o->forced_eos < vocab && count == o->max_length - 1)
+        for (int64_t i = 0; i < vocab; i++) s[i] = i == o->forced_eos ? 0 : -INFINITY;
+    for (int i = 0; i < o->num_suppress; i++)
+        if (o->suppress[i] >= 0 && o->suppress[i] < vocab) s[o->suppress[i]] = -INFINITY;
     return status;
 }
 
@@ -81,7 +99,7 @@ typedef struct ranked {
 static int descending(const void *a, const void *b) {
     const ranked *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    return y->id - x->id; /* ascending sort is stable, so of equal scores the higher id counts as larger */
+    return x->id - y->id;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -109,9 +127,10 @@ static bool keep_top_k(float *s, int64_t n, int64_t k) {
     return true;
 }
 
-/* Ascending cumulative probability: what lies at or below 1 - p goes, the largest stays. */
+/* Ascending cumulative probability: what lies at or below 1 - p goes, the largest stays. Of equal scores the one
+ * with the higher id goes first (generate/processors, chain, row 3). */
 static bool keep_top_p(float *s, int64_t n, double p) {
-    ranked *r = sorted(s, n, ascending);
+    ranked *r = sorted(s, n, descending);
     float *q = sn_alloc((size_t)n, sizeof *q);
     if (!r || !q) {
         sn_free(r);
@@ -121,7 +140,7 @@ static bool keep_top_p(float *s, int64_t n, double p) {
     for (int64_t i = 0; i < n; i++) q[i] = r[i].score;
     sn_softmax(q, n);
     float sum = 0;
-    for (int64_t i = 0; i + 1 < n; i++) {
+    for (int64_t i = n - 1; i > 0; i--) {
         sum += q[i];
         if (sum <= (float)(1 - p)) s[r[i].id] = -INFINITY;
     }

@@ -208,10 +208,10 @@ static sn_status search_beams(const sn_generate_options *o, const sn_stepper *m,
         if (!status && !done) pool_add(&p, beams[b], false);
         else beam_free(&beams[b]);
     }
-    if (!status && p.count) {
-        out->ids = p.finished[0].ids, out->logits = p.finished[0].logits, out->beam_score = p.finished[0].score;
-        out->ended = is_eos(o, out->ids.data[out->ids.count - 1]);
-        p.finished[0] = (beam){0};
+    for (int i = 0; i < o->num_return && i < p.count && !status; i++) {
+        beam *b = &p.finished[i];
+        out[i] = (sn_answer){.ids = b->ids, .logits = b->logits, .beam_score = b->score, .ended = is_eos(o, b->ids.data[b->ids.count - 1])};
+        *b = (beam){0};
     }
     for (int i = 0; i < p.count; i++) beam_free(&p.finished[i]);
     sn_free(p.finished);
@@ -225,9 +225,43 @@ static sn_status search_beams(const sn_generate_options *o, const sn_stepper *m,
 
 sn_status sn_search(const sn_generate_options *o, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count, bool keep_logits,
                     sn_on_id *on_id, void *context, sn_answer *out, sn_error *error) {
-    *out = (sn_answer){0};
+    for (int i = 0; i < o->num_return; i++) out[i] = (sn_answer){0};
+    if (o->num_return > o->num_beams) return sn_fail(error, SN_ERROR_USAGE, "num_return_sequences: found %d, expected at most num_beams (%d)", o->num_return, o->num_beams);
     sn_status status = o->num_beams > 1 ? search_beams(o, stepper, prompt, prompt_count, keep_logits, out, error)
                                         : search_one(o, stepper, prompt, prompt_count, keep_logits, on_id, context, out, error);
-    if (status) sn_answer_free(out);
+    for (int i = 0; status && i < o->num_return; i++) sn_answer_free(&out[i]);
+    return status;
+}
+
+/* ---- candidates ---- */
+
+sn_status sn_score_candidates(const sn_stepper *m, const sn_candidate *candidates, int count, double *sum, sn_error *error) {
+    enum { MOST = 16 };
+    int32_t parents[MOST], ids[MOST];
+    int row_of[MOST], rows = 1, longest = 0;
+    if (count < 1 || count > MOST) return sn_fail(error, SN_ERROR_USAGE, "found %d candidates, expected 1 to %d", count, MOST);
+    for (int i = 0; i < count; i++) {
+        if (candidates[i].count < 1) return sn_fail(error, SN_ERROR_USAGE, "candidate %d is empty", i);
+        if (candidates[i].count > longest) longest = candidates[i].count;
+        row_of[i] = 0, sum[i] = 0;
+    }
+    float *scores = sn_alloc((size_t)count * (size_t)m->vocab, sizeof *scores);
+    sn_status status = scores ? m->start(m->context, scores, error) : sn_fail_memory(error);
+    for (int step = 0; step < longest && !status; step++) {
+        for (int r = 0; r < rows; r++) sn_log_softmax(scores + r * m->vocab, m->vocab);
+        int next = 0; /* candidates with more ids go on, each in a row of its own */
+        for (int i = 0; i < count && !status; i++) {
+            if (step >= candidates[i].count) continue;
+            int32_t id = candidates[i].ids[step];
+            if (id < 0 || id >= m->vocab) status = sn_fail(error, SN_ERROR_USAGE, "candidate %d holds the id %d, the vocabulary has %lld", i, id, (long long)m->vocab);
+            else sum[i] += (double)scores[row_of[i] * m->vocab + id];
+            if (step + 1 >= candidates[i].count) continue;
+            parents[next] = row_of[i], ids[next] = id;
+            row_of[i] = next++;
+        }
+        rows = next;
+        if (!status && rows) status = m->step(m->context, rows, parents, ids, scores, error);
+    }
+    sn_free(scores);
     return status;
 }

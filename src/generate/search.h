@@ -25,8 +25,16 @@ typedef struct sn_answer {
 } sn_answer;
 void sn_answer_free(sn_answer *answer);
 
-/* prompt: ids that count for penalties and lengths (none where the prompt was embeddings). */
+/* out: options->num_return answers, best first (one without beams). prompt: ids that count for penalties and lengths (none where the prompt was embeddings). */
 sn_status sn_search(const sn_generate_options *options, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count,
                     bool keep_logits, sn_on_id *on_id, void *on_id_context, sn_answer *out, sn_error *error);
+
+/* Ranking of given answers (generation.md 6): sum[i] = log-probability of candidate i after the prompt, all in one
+ * batch of at most 16 with the prompt computed once. */
+typedef struct sn_candidate {
+    const int32_t *ids;
+    int count;
+} sn_candidate;
+sn_status sn_score_candidates(const sn_stepper *stepper, const sn_candidate *candidates, int count, double *sum, sn_error *error);
 
 #endif

@@ -38,8 +38,14 @@ bool sn_text_stream_push(sn_text_stream *s, int32_t id) {
     return cut(s);
 }
 
+bool sn_text_stream_push_text(sn_text_stream *s, const char *text, size_t length) {
+    sn_buf_add(&s->text, text, length);
+    return cut(s);
+}
+
 void sn_text_stream_end(sn_text_stream *s) {
     if (s->stopped_by) return;
+    s->ended = true;
     sn_detokenizer_end(&s->detokenizer, &s->text);
     cut(s);
 }
@@ -47,7 +53,7 @@ void sn_text_stream_end(sn_text_stream *s) {
 /* Bytes at the end that are the longest proper prefix of some stop string. */
 static size_t held(const sn_text_stream *s) {
     size_t most = 0;
-    for (int i = 0; i < s->num_stops && !s->stopped_by; i++) {
+    for (int i = 0; i < s->num_stops && !s->stopped_by && !s->ended; i++) {
         size_t n = strlen(s->stops[i]) - 1;
         if (n > s->text.length) n = s->text.length;
         for (; n > most; n--)

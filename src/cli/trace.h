@@ -1,0 +1,30 @@
+/* What the tasks of `sensorium trace` share: the case, its request, where tensors and values go. */
+#ifndef SN_CLI_TRACE_H
+#define SN_CLI_TRACE_H
+
+#include "base/json.h"
+#include "runtime/engine.h"
+#include "runtime/trace.h"
+#include "systems/model.h"
+
+typedef struct sn_tracer {
+    const char *folder; /* of the case */
+    json_t *request, *options, *values;
+    sn_arena *arena;
+    sn_engine *engine;
+    sn_model *model; /* NULL for tasks that need none */
+    sn_trace trace;
+    sn_error *error;
+} sn_tracer;
+
+typedef struct sn_trace_task {
+    const char *name;
+    bool needs_model;
+    const char *key; /* the request must have this key; NULL = none */
+    sn_status (*run)(sn_tracer *t);
+} sn_trace_task;
+
+/* Tasks in files of their own. */
+sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop strings, choices over a table of logits */
+
+#endif
