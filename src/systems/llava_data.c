@@ -52,26 +52,24 @@ static void put_turn_text(const char *value, sn_buf *out) {
     sn_buf_free(&rest);
 }
 
-/* preprocess_v1: answers and their </s> are learnt. Lengths of separately encoded pieces are added up as the
- * published code does; where they do not come out, the whole sample is masked. */
-static sn_status mask_v1(const sn_model *m, const char *text, size_t length, sn_ids *ids, int32_t *labels, sn_error *error) {
-    static const char sep[] = " ASSISTANT: ", round_sep[] = "</s>";
-    bool legacy = sn_tokenizer_about(m->tokenizer)->legacy;
+/* preprocess_v1 and preprocess_llama_2: answers and their </s> are learnt. `sep` stands between question and answer.
+ * Lengths of separately encoded pieces are added up as the published code does; where they do not come out, the
+ * whole sample is masked. */
+static sn_status mask_rounds(const sn_model *m, const char *text, size_t length, const char *sep, bool adjust, const sn_ids *ids, int32_t *labels, sn_error *error) {
     sn_status status = SN_OK;
-    size_t current = 1, total = 0;
+    size_t current = 1, total = 0, sep_length = strlen(sep);
     for (size_t i = 0; i < ids->count; i++) total += ids->data[i] != 0;
-    for (size_t i = 0; i < ids->count; i++) labels[i] = ids->data[i] < 0 ? IGNORED : ids->data[i];
     labels[0] = IGNORED;
     const char *at = text, *end = text + length;
     for (int round = 0; at < end && !status; round++) {
-        const char *stop = memmem(at, (size_t)(end - at), round_sep, 4);
+        const char *stop = memmem(at, (size_t)(end - at), "</s>", 4);
         size_t size = (size_t)((stop ? stop : end) - at);
         if (size == 0) break;
-        const char *answer = memmem(at, size, sep, sizeof sep - 1);
-        if (!answer || memmem(answer + 1, size - (size_t)(answer + 1 - at), sep, sizeof sep - 1)) break;
-        size_t round_ids = count_ids(m, at, size, &status, error), question = count_ids(m, at, (size_t)(answer - at) + sizeof sep - 1, &status, error);
+        const char *answer = memmem(at, size, sep, sep_length);
+        if (!answer || memmem(answer + 1, size - (size_t)(answer + 1 - at), sep, sep_length)) break;
+        size_t round_ids = count_ids(m, at, size, &status, error), question = count_ids(m, at, (size_t)(answer - at) + sep_length, &status, error);
         size_t masked = question >= 2 ? question - 2 : 0;
-        if (round && !legacy) round_ids -= round_ids > 0, masked -= masked > 0;
+        if (round && adjust) round_ids -= round_ids > 0, masked -= masked > 0;
         for (size_t i = current; i < current + masked && i < ids->count; i++) labels[i] = IGNORED;
         current += round_ids;
         at = stop ? stop + 4 : end;
@@ -80,6 +78,32 @@ static sn_status mask_v1(const sn_model *m, const char *text, size_t length, sn_
     if (current != total)
         for (size_t i = 0; i < ids->count; i++) labels[i] = IGNORED;
     return status;
+}
+
+/* v0 (preprocess of the first release): turns "### Role: text", of a human turn all but its first two ids masked; the
+ * lengths count a bos in every turn, so the masks drift by one each turn, as published. */
+static sn_status v0_text(const sn_model *m, const char *const *human, const char *const *answer, size_t turns, sn_buf *text, size_t *lengths, sn_error *error) {
+    sn_status status = SN_OK;
+    sn_buf_printf(text, "%s\n\n", sn_template_find("llava_v0", false)->system);
+    lengths[0] = count_ids(m, text->data, text->length, &status, error);
+    for (size_t i = 0; i < 2 * turns; i++) {
+        size_t from = text->length;
+        sn_buf_puts(text, i % 2 ? "### Assistant: " : "### Human: ");
+        put_turn_text(i % 2 ? answer[i / 2] : human[i / 2], text);
+        sn_buf_puts(text, "\n");
+        lengths[i + 1] = count_ids(m, text->data + from, text->length - from, &status, error);
+    }
+    sn_buf_puts(text, "### ");
+    return status;
+}
+
+static void mask_v0(const size_t *lengths, size_t turns, const sn_ids *ids, int32_t *labels) {
+    size_t current = lengths[0];
+    for (size_t i = 0; i < current && i < ids->count; i++) labels[i] = IGNORED;
+    for (size_t t = 0; t < 2 * turns; t++) {
+        for (size_t i = current + 2; t % 2 == 0 && i < current + lengths[t + 1] && i < ids->count; i++) labels[i] = IGNORED;
+        current += lengths[t + 1];
+    }
 }
 
 static sn_status read_turns(const json_t *sample, const char *id, const char **human, const char **answer, size_t most, size_t *count, sn_error *error) {
@@ -111,32 +135,46 @@ static sn_status read_images(const json_t *sample, const char *id, sn_sample *ou
     return SN_OK;
 }
 
+enum { MAX_TURNS = 256 };
+
+/* The whole text of a conversation by its template, with "<image>" marks. */
+static void template_text(const sn_template *t, const char *const *human, const char *const *answer, size_t turns, sn_buf *out) {
+    sn_content content[2 * MAX_TURNS];
+    sn_message messages[2 * MAX_TURNS];
+    sn_buf values[2 * MAX_TURNS] = {{0}};
+    sn_prompt_text rendered = {0};
+    for (size_t i = 0; i < 2 * turns; i++) {
+        put_turn_text(i % 2 ? answer[i / 2] : human[i / 2], &values[i]);
+        content[i] = (sn_content){.text = values[i].data ? values[i].data : ""};
+        messages[i] = (sn_message){.role = i % 2 ? SN_ROLE_ASSISTANT : SN_ROLE_USER, .content = &content[i], .count = 1};
+    }
+    sn_template_render(t, &(sn_request){.messages = messages, .num_messages = (int)(2 * turns)}, "", "", &rendered);
+    sn_buf_add(out, rendered.text.data ? rendered.text.data : "", rendered.text.length);
+    for (size_t i = 0; i < 2 * turns; i++) sn_buf_free(&values[i]);
+    sn_prompt_text_free(&rendered);
+}
+
+static const struct mode {
+    const char *name, *template, *sep;
+} modes[] = {{"plain", NULL, NULL}, {"v0", NULL, NULL}, {"v1", "vicuna_v1", " ASSISTANT: "}, {"vicuna_v1", "vicuna_v1", " ASSISTANT: "}, {"llava_llama_2", "llava_llama_2", "[/INST] "}};
+
 sn_status sn_llava_sample(const sn_model *m, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error) {
-    enum { MOST = 256 };
-    const char *human[MOST], *answer[MOST], *id = sn_json_string(sample, "id");
-    size_t turns;
+    const char *human[MAX_TURNS], *answer[MAX_TURNS], *id = sn_json_string(sample, "id");
+    size_t turns, lengths[2 * MAX_TURNS + 1];
+    const struct mode *mode = NULL;
     *out = (sn_sample){0};
     if (!id) id = "(without id)";
-    bool plain = strcmp(conversation, "plain") == 0;
-    if (!plain && strcmp(conversation, "v1") != 0 && strcmp(conversation, "vicuna_v1") != 0)
-        return sn_fail(error, SN_ERROR_SUPPORT, "conv_mode: found %s, expected plain or v1", conversation);
-    sn_status status = read_turns(sample, id, human, answer, MOST, &turns, error);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i].name, conversation) == 0) mode = &modes[i];
+    if (!mode) return sn_fail(error, SN_ERROR_USAGE, "conv_mode: found %s, expected plain, v0, v1 or llava_llama_2", conversation);
+    sn_status status = read_turns(sample, id, human, answer, MAX_TURNS, &turns, error);
     if (!status) status = read_images(sample, id, out, error);
     if (status) return status;
-    const sn_template *t = sn_template_find("vicuna_v1", false);
     sn_buf text = {0};
-    if (!plain) sn_buf_printf(&text, "%s ", t->system);
-    for (size_t i = 0; i < turns; i++) {
-        if (plain) {
-            sn_buf_printf(&text, "<image>%s\n", answer[i]);
-            break; /* stage 1: exactly one caption; the question is thrown away */
-        }
-        sn_buf_puts(&text, "USER: ");
-        put_turn_text(human[i], &text);
-        sn_buf_puts(&text, " ASSISTANT: ");
-        put_turn_text(answer[i], &text);
-        sn_buf_puts(&text, "</s>");
-    }
+    bool plain = strcmp(mode->name, "plain") == 0;
+    if (plain) sn_buf_printf(&text, "<image>%s\n", answer[0]); /* one caption; the question is thrown away */
+    else if (mode->template) template_text(sn_template_find(mode->template, false), human, answer, turns, &text);
+    else status = v0_text(m, human, answer, turns, &text, lengths, error);
     sn_ids ids = {0};
     if (text.failed) status = sn_fail_memory(error);
     if (!status) status = encode_marked(m, text.data, text.length, &ids, error);
@@ -146,9 +184,10 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     for (size_t i = 0; i < ids.count; i++) marks += ids.data[i] < 0;
     if (!status && marks != out->num_media)
         status = sn_fail(error, SN_ERROR_INPUT, "sample %s: found %d <image> marks in the conversation and %d pictures", id, marks, out->num_media);
-    if (!status && plain) /* bos and the picture are masked; caption and newline are learnt */
-        for (size_t i = 0; i < ids.count; i++) labels[i] = i < 2 || ids.data[i] < 0 ? IGNORED : ids.data[i];
-    if (!status && !plain) status = mask_v1(m, text.data, text.length, &ids, labels, error);
+    for (size_t i = 0; i < ids.count && !status; i++) labels[i] = ids.data[i] < 0 || (plain && i < 2) ? IGNORED : ids.data[i];
+    if (!status && mode->template)
+        status = mask_rounds(m, text.data, text.length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', &ids, labels, error);
+    if (!status && !plain && !mode->template) mask_v0(lengths, turns, &ids, labels);
     int32_t row = 0;
     for (size_t i = 0; i < ids.count && !status; i++) {
         int64_t copies = ids.data[i] < 0 ? m->media_positions : 1;

@@ -73,9 +73,9 @@ static void build(sn_graph *g, const void *context) {
     sn_tensor x = m->lm.embed(g, m->lm.config, ids);
     if (b->media) {
         sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(b->pictures, 3, m->image_size, m->image_size));
-        sn_tensor at = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->media));
-        sn_tensor rows = sn_reshape(g, m->system->encode(g, m, pixels), SN_SHAPE(b->media, m->lm.hidden_size));
-        x = sn_scatter_rows(g, x, rows, at);
+        sn_tensor at = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->media)), from = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->media));
+        sn_tensor rows = sn_reshape(g, m->system->encode(g, m, pixels), SN_SHAPE(b->pictures * m->media_positions, m->lm.hidden_size));
+        x = sn_scatter_rows(g, x, sn_gather_rows(g, rows, from), at); /* a cut sample takes fewer rows than its pictures have */
     }
     sn_name(g, x, "lm.inputs_embeds");
     x = m->lm.forward(g, m->lm.config, x, &(sn_lm_inputs){.positions = positions, .row_starts = starts});
@@ -94,7 +94,12 @@ static void build(sn_graph *g, const void *context) {
         for (size_t p = 0; p < g->num_params; p++)
             if (strcmp(g->params[p].name, b->trainer->trainables[i].entry->name) == 0) by[i] = g->params[p].tensor;
     sn_gradients(g, loss, by, (int)b->trainer->count, grad);
-    for (size_t i = 0; i < b->trainer->count; i++) sn_name(g, grad[i], "grad.%s", b->trainer->trainables[i].entry->name);
+    for (size_t i = 0; i < b->trainer->count; i++) {
+        const sn_store_entry *e = b->trainer->trainables[i].entry;
+        /* a batch of texts alone does not reach the projector: its gradient is zero */
+        if (!grad[i]) grad[i] = sn_scale(g, by[i] ? by[i] : sn_param(g, e->name, e->weight.shape, SN_INIT_ZERO), 0);
+        sn_name(g, grad[i], "grad.%s", e->name);
+    }
 }
 
 sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, const float *pixels, int pictures, float *loss, sn_error *error) {
@@ -103,24 +108,25 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, c
     sn_arena *arena = sn_arena_new();
     if (!arena) return sn_fail_memory(error);
     int32_t *ids = sn_arena_alloc(arena, (size_t)b.tokens, 4), *positions = sn_arena_alloc(arena, (size_t)b.tokens, 4), *labels = sn_arena_alloc(arena, (size_t)b.tokens, 4);
-    int32_t *starts = sn_arena_alloc(arena, (size_t)n + 1, 4), *at = sn_arena_alloc(arena, (size_t)b.tokens + 1, 4);
+    int32_t *starts = sn_arena_alloc(arena, (size_t)n + 1, 4), *at = sn_arena_alloc(arena, (size_t)b.tokens + 1, 4), *from = sn_arena_alloc(arena, (size_t)b.tokens + 1, 4);
     float *weights = sn_arena_alloc(arena, (size_t)b.tokens, sizeof *weights), **results = sn_arena_alloc(arena, t->count + 1, sizeof *results), one = 1;
     const char **names = sn_arena_alloc(arena, t->count + 1, sizeof *names);
-    if (!ids || !positions || !labels || !starts || !at || !weights || !results || !names) {
+    if (!ids || !positions || !labels || !starts || !at || !from || !weights || !results || !names) {
         sn_arena_free(arena);
         return sn_fail_memory(error);
     }
-    int64_t p = 0, learnt = 0;
+    int64_t p = 0, learnt = 0, first_row = 0; /* of the sample's pictures among all rows */
     for (int i = 0; i < n; i++) {
         starts[i] = (int32_t)p;
         int64_t count = (int64_t)samples[i].ids.count;
         for (int64_t j = 0; j < count; j++, p++) {
             int32_t id = samples[i].ids.data[j];
             ids[p] = id < 0 ? 0 : id, positions[p] = (int32_t)j;
-            if (id < 0) at[b.media++] = (int32_t)p;
+            if (id < 0) from[b.media] = (int32_t)(first_row - 1 - id), at[b.media++] = (int32_t)p;
             labels[p] = j + 1 < count ? samples[i].labels.data[j + 1] : -100; /* each position predicts the next */
             learnt += labels[p] >= 0;
         }
+        first_row += samples[i].num_media * t->model->media_positions;
     }
     starts[n] = (int32_t)p;
     sn_status status = learnt ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "no learnt token in %d samples", n);
@@ -134,7 +140,7 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, c
     sn_program *program;
     sn_engine *engine = t->model->engine;
     if (!status) status = sn_engine_program(engine, &key, build, &b, t->model->store, names, (int)t->count + 1, &program, error);
-    const void *with[] = {ids, positions, starts, labels, weights, pixels, at, &one}, *without[] = {ids, positions, starts, labels, weights, &one};
+    const void *with[] = {ids, positions, starts, labels, weights, pixels, at, from, &one}, *without[] = {ids, positions, starts, labels, weights, &one};
     sn_trace *trace = sn_engine_trace(engine);
     if (trace) trace->row_starts = starts, trace->rows = n;
     if (!status) status = sn_engine_run(engine, program, b.media ? with : without, NULL, NULL, results, error);
