@@ -3,6 +3,7 @@
 
 #include "runtime/trace.h"
 
+#include <math.h>
 #include <string.h>
 
 sn_status sn_lm_session_open(sn_lm_session *s, sn_engine *engine, sn_store *store, const sn_lm *lm, sn_type cache_type, sn_error *error) {
@@ -126,6 +127,10 @@ sn_status sn_lm_extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bo
     sn_trace *trace = sn_engine_trace(s->engine);
     if (trace) trace->row_starts = starts, trace->rows = num_rows;
     if (!status) status = sn_engine_run(s->engine, program, inputs, s->cache, s->cancel, &logits, error);
+    /* one look at what comes out; only when it is not finite is the step run again to find out where it began */
+    int64_t count = logits ? (all_positions ? st.tokens : num_rows) * s->lm.vocab_size : 0;
+    for (int64_t i = 0; i < count && !status; i++)
+        if (!isfinite(logits[i])) status = sn_engine_check(s->engine, program, inputs, s->cache, error);
     if (trace) trace->row_starts = NULL;
     for (int r = 0; r < num_rows && !status; r++) rows[r].sequence->length += (int32_t)rows[r].count;
     sn_arena_free(arena);

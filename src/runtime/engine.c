@@ -247,10 +247,18 @@ static void run_on_thread(void *context) {
         sn_trace_put(j->engine->trace, p->names[i], SN_TYPE_F32, p->plan->graph->nodes[p->named[i]].shape, sn_run_data(&run, p->named[i]));
 }
 
-sn_status sn_engine_run(sn_engine *e, sn_program *p, const void *const *inputs, sn_kv_cache *cache, const atomic_bool *cancel,
-                        float *const *results, sn_error *error) {
-    run_job j = {.engine = e, .program = p, .results = results, .error = error,
-                 .bindings = {.inputs = inputs, .params = p->params, .cache = cache, .cancel = cancel}};
+static sn_status run_program(sn_engine *e, sn_program *p, const sn_bindings *bindings, float *const *results, sn_error *error) {
+    run_job j = {.engine = e, .program = p, .results = results, .error = error, .bindings = *bindings};
     submit(e, run_on_thread, &j);
     return j.status;
+}
+
+sn_status sn_engine_run(sn_engine *e, sn_program *p, const void *const *inputs, sn_kv_cache *cache, const atomic_bool *cancel,
+                        float *const *results, sn_error *error) {
+    return run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params, .cache = cache, .cancel = cancel}, results, error);
+}
+
+sn_status sn_engine_check(sn_engine *e, sn_program *p, const void *const *inputs, sn_kv_cache *cache, sn_error *error) {
+    sn_status status = run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params, .cache = cache, .check = true}, NULL, error);
+    return status ? status : sn_fail(error, SN_ERROR_NUMERIC, "a result was not finite, but not when it was computed again");
 }

@@ -39,6 +39,8 @@ sn_status sn_engine_program(sn_engine *engine, const sn_program_key *key, sn_bui
 /* Runs it: inputs in the order in which the graph made them; results are copied to results[i] where not NULL. */
 sn_status sn_engine_run(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache,
                         const atomic_bool *cancel, float *const *results, sn_error *error);
+/* The same, looking for the first step whose result is not finite: its name is the error. */
+sn_status sn_engine_check(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache, sn_error *error);
 
 /* Number of inputs and shape of a result. */
 int sn_program_inputs(const sn_program *program);

@@ -3,6 +3,7 @@
 
 #include "tensor/op.h"
 
+#include <math.h>
 #include <string.h>
 
 void sn_plan_free(sn_plan *plan) {
@@ -173,6 +174,25 @@ sn_matrix sn_run_matrix(const sn_run *run, sn_tensor t) {
     return m;
 }
 
+/* The error for a step whose result holds infinities or NaN (decisions D20). */
+static sn_status check_result(const sn_run *run, sn_tensor t, sn_error *error) {
+    const sn_graph *g = run->plan->graph;
+    const sn_node *node = &g->nodes[t];
+    if (node->type != SN_TYPE_F32 || run->plan->backend->real_bytes != sizeof(float)) return SN_OK;
+    const float *values = sn_run_data(run, t);
+    int64_t count = sn_shape_count(&node->shape), bad = 0;
+    for (int64_t i = 0; i < count; i++) bad += !isfinite(values[i]);
+    if (!bad) return SN_OK;
+    const char *weight = g->scopes[node->scope];
+    for (int i = 0; i < node->num_inputs; i++)
+        if (node->input[i] && g->nodes[node->input[i]].op == SN_OP_PARAM) {
+            weight = g->params[g->nodes[node->input[i]].index].name;
+            break;
+        }
+    return sn_fail(error, SN_ERROR_NUMERIC, "%s: %lld of %lld values computed with it are not finite; `sensorium inspect --verify` counts NaN in the weights", weight,
+                   (long long)bad, (long long)count);
+}
+
 sn_status sn_plan_run(const sn_plan *plan, const sn_bindings *bindings, char *memory, sn_error *error) {
     sn_run run = {.plan = plan, .bind = bindings, .memory = memory};
     for (size_t s = 0; s < plan->num_steps; s++) {
@@ -180,6 +200,8 @@ sn_status sn_plan_run(const sn_plan *plan, const sn_bindings *bindings, char *me
             return sn_fail(error, SN_ERROR_CANCELLED, "cancelled");
         sn_tensor t = plan->steps[s];
         plan->backend->kernel[plan->graph->nodes[t].op](&run, t);
+        sn_status status = bindings->check ? check_result(&run, t, error) : SN_OK;
+        if (status) return status;
     }
     return SN_OK;
 }

@@ -50,6 +50,7 @@ typedef struct sn_bindings {
     sn_weight *const *params;
     struct sn_kv_cache *cache;
     const atomic_bool *cancel; /* looked at between steps; may be NULL */
+    bool check;                /* look at every result: the first that is not finite is an error that names it */
 } sn_bindings;
 
 struct sn_run {
