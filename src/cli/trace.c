@@ -326,7 +326,9 @@ static sn_status read_optimizer(sn_tracer *t, sn_optimizer_options *o) {
     sn_status status = sn_json_number("request.json", object, "lr", 0, 1e3, &o->lr, t->error);
     if (!status) status = sn_json_number("request.json", object, "eps", 0, 1, &o->eps, t->error);
     if (!status) status = sn_json_number("request.json", object, "weight_decay", 0, 10, &o->weight_decay, t->error);
-    if (!status) status = sn_json_number("request.json", object, "max_grad_norm", 0, 1e9, &o->max_grad_norm, t->error);
+    if (!status) status = sn_json_number("request.json", object, "mm_projector_lr", 0, 1e3, &o->connector_lr, t->error);
+    static const char *const limits[] = {"max_grad_norm", "clip_grad_norm", "grad_clip", "clip_norm"}; /* the systems' spellings */
+    for (size_t i = 0; i < sizeof limits / sizeof *limits && !status; i++) status = sn_json_number("request.json", object, limits[i], 0, 1e9, &o->max_grad_norm, t->error);
     return status;
 }
 

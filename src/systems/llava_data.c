@@ -36,8 +36,10 @@ static size_t count_ids(const sn_model *m, const char *text, size_t length, sn_s
     return count;
 }
 
-/* preprocess_multimodal: "<image>" is taken out of a turn and put in front, on a line of its own. */
-static void put_turn_text(const char *value, sn_buf *out) {
+/* preprocess_multimodal: "<image>" is taken out of a turn and put in front, on a line of its own, between
+ * <im_start> and <im_end> where the model has these. */
+static void put_turn_text(const sn_model *m, const char *value, sn_buf *out) {
+    bool wrapped = ((const sn_llava *)m->own)->use_im_start_end;
     const char *mark = strstr(value, "<image>");
     sn_buf rest = {0};
     for (const char *at = value; *at;) {
@@ -47,7 +49,7 @@ static void put_turn_text(const char *value, sn_buf *out) {
     size_t begin = 0, end = rest.length;
     while (mark && begin < end && isspace((unsigned char)rest.data[begin])) begin++;
     while (mark && end > begin && isspace((unsigned char)rest.data[end - 1])) end--;
-    if (mark) sn_buf_puts(out, end > begin ? "<image>\n" : "<image>");
+    if (mark) sn_buf_printf(out, "%s%s", wrapped ? "<im_start><image><im_end>" : "<image>", end > begin ? "\n" : "");
     if (end > begin) sn_buf_add(out, rest.data + begin, end - begin);
     sn_buf_free(&rest);
 }
@@ -89,7 +91,7 @@ static sn_status v0_text(const sn_model *m, const char *const *human, const char
     for (size_t i = 0; i < 2 * turns; i++) {
         size_t from = text->length;
         sn_buf_puts(text, i % 2 ? "### Assistant: " : "### Human: ");
-        put_turn_text(i % 2 ? answer[i / 2] : human[i / 2], text);
+        put_turn_text(m, i % 2 ? answer[i / 2] : human[i / 2], text);
         sn_buf_puts(text, "\n");
         lengths[i + 1] = count_ids(m, text->data + from, text->length - from, &status, error);
     }
@@ -138,13 +140,13 @@ static sn_status read_images(const json_t *sample, const char *id, sn_sample *ou
 enum { MAX_TURNS = 256 };
 
 /* The whole text of a conversation by its template, with "<image>" marks. */
-static void template_text(const sn_template *t, const char *const *human, const char *const *answer, size_t turns, sn_buf *out) {
+static void template_text(const sn_model *m, const sn_template *t, const char *const *human, const char *const *answer, size_t turns, sn_buf *out) {
     sn_content content[2 * MAX_TURNS];
     sn_message messages[2 * MAX_TURNS];
     sn_buf values[2 * MAX_TURNS] = {{0}};
     sn_prompt_text rendered = {0};
     for (size_t i = 0; i < 2 * turns; i++) {
-        put_turn_text(i % 2 ? answer[i / 2] : human[i / 2], &values[i]);
+        put_turn_text(m, i % 2 ? answer[i / 2] : human[i / 2], &values[i]);
         content[i] = (sn_content){.text = values[i].data ? values[i].data : ""};
         messages[i] = (sn_message){.role = i % 2 ? SN_ROLE_ASSISTANT : SN_ROLE_USER, .content = &content[i], .count = 1};
     }
@@ -173,7 +175,7 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     sn_buf text = {0};
     bool plain = strcmp(mode->name, "plain") == 0;
     if (plain) sn_buf_printf(&text, "<image>%s\n", answer[0]); /* one caption; the question is thrown away */
-    else if (mode->template) template_text(sn_template_find(mode->template, false), human, answer, turns, &text);
+    else if (mode->template) template_text(m, sn_template_find(mode->template, false), human, answer, turns, &text);
     else status = v0_text(m, human, answer, turns, &text, lengths, error);
     sn_ids ids = {0};
     if (text.failed) status = sn_fail_memory(error);

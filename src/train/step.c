@@ -161,9 +161,13 @@ void sn_trainer_update(sn_trainer *t, const sn_optimizer_options *o, double norm
     double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (norm + 1e-6) : 1;
     float factor = clip < 1 ? (float)clip : 1;
     double bias1 = 1 - pow(o->beta1, (double)t->step), bias2 = 1 - pow(o->beta2, (double)t->step);
-    float step = (float)(o->lr / bias1), root = (float)sqrt(bias2), decay = (float)(1 - o->lr * o->weight_decay);
+    float root = (float)sqrt(bias2);
     for (size_t i = 0; i < t->count; i++) {
         sn_trainable *p = &t->trainables[i];
+        bool connector = strncmp(p->entry->name, "projector.", 10) == 0;
+        double lr = connector && o->connector_lr > 0 ? o->connector_lr : o->lr;
+        /* biases and norms do not decay, as in Hugging Face's Trainer */
+        float step = (float)(lr / bias1), decay = p->entry->weight.shape.rank > 1 ? (float)(1 - lr * o->weight_decay) : 1;
         for (int64_t j = 0; j < p->count; j++) {
             float g = p->gradient[j] * factor;
             p->value[j] *= decay;

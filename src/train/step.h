@@ -7,6 +7,7 @@
 typedef struct sn_optimizer_options {
     double lr, beta1, beta2, eps, weight_decay;
     double max_grad_norm; /* joint norm of all gradients; 0 = off */
+    double connector_lr;  /* of the connector's parameters (LLaVA's mm_projector_lr); 0 = lr */
 } sn_optimizer_options;
 
 /* What learns: an f32 master, its gradient of the last step, AdamW's moments. */
