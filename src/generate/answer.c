@@ -41,6 +41,7 @@ typedef struct listener {
     const sn_answer_request *request;
     sn_text_stream stream;
     sn_reply *reply;
+    int64_t ids;
 } listener;
 
 static void give(listener *l) {
@@ -53,6 +54,8 @@ static bool on_id(void *context, int32_t id) {
     listener *l = context;
     bool stopped = sn_text_stream_push(&l->stream, id);
     give(l);
+    l->ids++;
+    if (l->request->on_id) l->request->on_id(l->request->context, l->ids);
     if (l->reply->stream) json_array_append_new(l->reply->stream, json_stringn(l->stream.text.data ? l->stream.text.data : "", l->stream.text.length));
     return stopped;
 }

@@ -28,6 +28,7 @@ typedef struct sn_answer_request {
     const sn_generate_options *options; /* the template's stop and the model's eos are added */
     bool keep_logits, keep_stream;
     sn_on_text *on_text;
+    void (*on_id)(void *context, int64_t ids); /* ids chosen so far; NULL = not wanted */
     void *context;
     const atomic_bool *cancel;
 } sn_answer_request;

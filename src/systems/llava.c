@@ -124,7 +124,7 @@ static const char *hf_prefix(const sn_source *s, const char *const *prefixes, co
 
 /* One folder with all parts, key names of three ages (llava.md 4.2). */
 static sn_status open_hf(sn_model *m, const char *folder, const json_t *config, sn_error *error) {
-    static const char *const towers[] = {"vision_tower.vision_model.", "model.vision_tower.vision_model.", "model.vision_tower.", NULL};
+    static const char *const towers[] = {"vision_tower.vision_model.", "model.vision_tower.vision_model.", "model.vision_tower.", "vision_tower.", NULL};
     static const char *const decoders[] = {"language_model.model.", "model.language_model.", NULL};
     static const char *const projectors[] = {"multi_modal_projector.", "model.multi_modal_projector.", NULL};
     sn_llava *c = m->own;
