@@ -17,6 +17,7 @@ typedef struct sn_command {
     sn_status (*run)(const sn_arguments *arguments, sn_error *error);
 } sn_command;
 
+extern const sn_command sn_command_bench;
 extern const sn_command sn_command_trace;
 extern const sn_command sn_command_inspect;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 static const sn_command *const commands[] = {
+    &sn_command_bench,
     &sn_command_inspect,
     &sn_command_trace,
 };

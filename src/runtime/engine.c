@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "compute/cpu/backend.h"
+#include "compute/profile.h"
 #include "runtime/trace.h"
 
 #include <pthread.h>
@@ -33,6 +34,7 @@ struct sn_engine {
     const sn_backend *backend;
     int threads;
     sn_trace *trace;
+    sn_profile *profile;
     sn_program *programs[MAX_PROGRAMS];
     uint64_t clock;
     char *memory;
@@ -130,6 +132,7 @@ void sn_engine_free(sn_engine *e) {
 int sn_engine_threads(const sn_engine *e) { return e->threads; }
 size_t sn_engine_memory(const sn_engine *e) { return e->memory_bytes; }
 void sn_engine_set_trace(sn_engine *e, sn_trace *trace) { e->trace = trace; }
+void sn_engine_set_profile(sn_engine *e, sn_profile *profile) { e->profile = profile; }
 sn_trace *sn_engine_trace(const sn_engine *e) { return e->trace; }
 
 /* ---- programs ---- */
@@ -249,6 +252,7 @@ static void run_on_thread(void *context) {
 
 static sn_status run_program(sn_engine *e, sn_program *p, const sn_bindings *bindings, float *const *results, sn_error *error) {
     run_job j = {.engine = e, .program = p, .results = results, .error = error, .bindings = *bindings};
+    if (e->profile) j.bindings.observe = sn_profile_step, j.bindings.observer = e->profile;
     submit(e, run_on_thread, &j);
     return j.status;
 }

@@ -12,6 +12,7 @@
 typedef struct sn_engine sn_engine;
 typedef struct sn_program sn_program;
 typedef struct sn_trace sn_trace;
+typedef struct sn_profile sn_profile; /* compute/profile.h */
 
 /* threads 0 = as many as this process may use (affinity, cgroup quota). */
 sn_status sn_engine_new(int threads, sn_engine **out, sn_error *error);
@@ -21,6 +22,9 @@ int sn_engine_threads(const sn_engine *engine);
 /* Named tensors of the runs go to this sink while it is set; NULL = off. */
 void sn_engine_set_trace(sn_engine *engine, sn_trace *trace);
 sn_trace *sn_engine_trace(const sn_engine *engine);
+
+/* Every step of the runs is timed into this profile while it is set; NULL = off. */
+void sn_engine_set_profile(sn_engine *engine, sn_profile *profile);
 
 /* Builds a graph and names its results with sn_name. */
 typedef void sn_build(sn_graph *graph, const void *context);

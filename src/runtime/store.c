@@ -42,25 +42,46 @@ sn_store_entry *sn_store_add(sn_store *store, const char *name, const char *publ
     return entry;
 }
 
-sn_status sn_store_add_fresh(sn_store *store, const char *name, const char *published, sn_shape shape, sn_init init, uint64_t seed,
-                             sn_error *error) {
-    int64_t count = sn_shape_count(&shape), columns = shape.rank > 1 ? count / shape.dim[0] : 1;
-    float *values = sn_alloc((size_t)count, sizeof *values);
-    if (!values) return sn_fail_memory(error);
-    uint64_t stream = sn_hash(name, strlen(name), 0);
-    float bound = 1 / sqrtf((float)columns);
-    for (int64_t i = 0; i < count; i++)
+/* Values number from … from + n - 1 of a parameter. */
+static void fill(sn_init init, float bound, uint64_t seed, uint64_t stream, int64_t from, float *values, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t at = (uint64_t)(from + i);
         values[i] = init == SN_INIT_ZERO    ? 0
                     : init == SN_INIT_ONE    ? 1
-                    : init == SN_INIT_NORMAL ? 0.02f * sn_normal(seed, stream, (uint64_t)i)
-                                             : bound * (2 * sn_uniform(seed, stream, (uint64_t)i) - 1);
-    sn_weight weight = sn_weight_view(SN_TYPE_F32, shape, values);
-    weight.owned = values;
-    sn_store_entry *entry = sn_store_add(store, name, published, "", &weight);
+                    : init == SN_INIT_NORMAL ? 0.02f * sn_normal(seed, stream, at)
+                                             : bound * (2 * sn_uniform(seed, stream, at) - 1);
+    }
+}
+
+sn_status sn_store_add_fresh_as(sn_store *store, sn_type type, const char *name, const char *published, sn_shape shape, sn_init init, uint64_t seed,
+                                sn_error *error) {
+    int64_t count = sn_shape_count(&shape), rows = shape.rank > 1 ? shape.dim[0] : 1, columns = rows > 0 ? count / rows : 0, row_bytes;
+    if (count < 1 || !sn_type_of(type)->from_float || !sn_type_bytes(type, columns, &row_bytes))
+        return sn_fail(error, SN_ERROR_SUPPORT, "%s: rows of %lld values cannot be stored as %s", name, (long long)columns, sn_type_of(type)->name);
+    char *data = sn_alloc((size_t)rows, (size_t)row_bytes);
+    float *row = sn_alloc((size_t)columns, sizeof *row);
+    sn_store_entry *entry = NULL;
+    if (data && row) {
+        uint64_t stream = sn_hash(name, strlen(name), 0);
+        float bound = 1 / sqrtf((float)(shape.rank > 1 ? columns : 1));
+        for (int64_t r = 0; r < rows; r++) {
+            fill(init, bound, seed, stream, r * columns, row, columns);
+            sn_type_of(type)->from_float(row, data + r * row_bytes, columns);
+        }
+        sn_weight weight = sn_weight_view(type, shape, data);
+        weight.owned = data;
+        entry = sn_store_add(store, name, published, "", &weight);
+    }
+    sn_free(row);
     if (!entry) {
-        sn_free(values);
+        sn_free(data);
         return sn_fail_memory(error);
     }
     entry->fresh = true;
     return SN_OK;
+}
+
+sn_status sn_store_add_fresh(sn_store *store, const char *name, const char *published, sn_shape shape, sn_init init, uint64_t seed,
+                             sn_error *error) {
+    return sn_store_add_fresh_as(store, SN_TYPE_F32, name, published, shape, init, seed, error);
 }

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 void sn_plan_free(sn_plan *plan) {
     if (!plan) return;
@@ -193,13 +194,21 @@ static sn_status check_result(const sn_run *run, sn_tensor t, sn_error *error) {
                    (long long)bad, (long long)count);
 }
 
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 sn_status sn_plan_run(const sn_plan *plan, const sn_bindings *bindings, char *memory, sn_error *error) {
     sn_run run = {.plan = plan, .bind = bindings, .memory = memory};
     for (size_t s = 0; s < plan->num_steps; s++) {
         if (bindings->cancel && atomic_load_explicit(bindings->cancel, memory_order_relaxed))
             return sn_fail(error, SN_ERROR_CANCELLED, "cancelled");
         sn_tensor t = plan->steps[s];
+        double begin = bindings->observe ? now() : 0;
         plan->backend->kernel[plan->graph->nodes[t].op](&run, t);
+        if (bindings->observe) bindings->observe(bindings->observer, &run, t, now() - begin);
         sn_status status = bindings->check ? check_result(&run, t, error) : SN_OK;
         if (status) return status;
     }

@@ -51,6 +51,9 @@ typedef struct sn_bindings {
     struct sn_kv_cache *cache;
     const atomic_bool *cancel; /* looked at between steps; may be NULL */
     bool check;                /* look at every result: the first that is not finite is an error that names it */
+    /* Called behind each step with the time it took; may be NULL. */
+    void (*observe)(void *observer, const sn_run *run, sn_tensor t, double seconds);
+    void *observer;
 } sn_bindings;
 
 struct sn_run {
