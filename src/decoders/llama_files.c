@@ -76,6 +76,7 @@ sn_status sn_llama_config_hf(const char *where, const json_t *object, sn_llama_c
     if (sn_json_bool(object, "attention_bias", false) || sn_json_bool(object, "mlp_bias", false))
         return sn_fail(error, SN_ERROR_SUPPORT, "%s: attention_bias or mlp_bias: found true, expected false", where);
     const json_t *scaling = sn_json_at(object, "rope_scaling");
+    if (!scaling) scaling = sn_json_at(object, "rope_parameters"); /* the newer place */
     if (scaling) {
         const char *type = sn_json_string(scaling, "type");
         if (!type) type = sn_json_string(scaling, "rope_type");
@@ -83,8 +84,9 @@ sn_status sn_llama_config_hf(const char *where, const json_t *object, sn_llama_c
         if (type && strcmp(type, "linear") == 0) {
             if ((status = sn_json_number(where, scaling, "factor", 1, 1e4, &factor, error))) return status;
             c->rope_scale = (float)(1 / factor);
-        } else if (type && strcmp(type, "default") != 0) {
-            return sn_fail(error, SN_ERROR_SUPPORT, "%s: rope_scaling: found type %s, expected linear", where, type);
+        } else if (type && strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0) {
+            /* dynamic (NTK) changes nothing within max_position_embeddings, which is the window here */
+            return sn_fail(error, SN_ERROR_SUPPORT, "%s: rope_scaling: found type %s, expected linear or dynamic", where, type);
         }
     }
     c->tied_head = sn_json_bool(object, "tie_word_embeddings", false);
