@@ -236,6 +236,7 @@ sn_status sn_chat_answer(sn_chat *c, sn_text_callback *text_callback, void *user
         sn_answer_request r = {.model = m, .prompt = &prompt, .pixels = pixels, .options = &c->options.generate, .on_text = on_text, .on_id = on_id, .context = c,
                                .cancel = &c->cancel};
         status = sn_answer_prompt(&r, &reply, error);
+        if (!status && reply.cancelled) status = sn_fail(error, SN_ERROR_CANCELLED, "cancelled");
     }
     if (!status) status = keep_answer(c, &reply, error);
     if (status) drop_pending(c);

@@ -1,4 +1,4 @@
-/* The terminal: Ctrl-C as a flag, output that may be a closed pipe. */
+/* The terminal: Ctrl-C as a flag, lines that a person edits, output that may be a closed pipe. */
 #ifndef SN_CLI_TERMINAL_H
 #define SN_CLI_TERMINAL_H
 
@@ -16,10 +16,20 @@ atomic_bool *sn_interrupts(void);
 /* Writes bytes at once; false when stdout is gone or full (sn_print_status says which). */
 bool sn_print(const char *bytes, size_t length);
 
+/* The same for text that a model has written: control characters but newline and tab do not reach a terminal. */
+bool sn_print_text(const char *text, size_t length);
+
 /* What became of stdout: SN_OK also where a reader has closed the pipe, which is no error of ours. */
 sn_status sn_print_status(sn_error *error);
 
-/* The same for control characters that a model may have written: only newline and tab reach a terminal. */
-bool sn_print_text(const char *text, size_t length);
+/* Lines from stdin: with editing and history where stdin and stdout are a terminal, else as they come. */
+typedef struct sn_lines sn_lines;
+sn_status sn_lines_open(const char *prompt, sn_lines **out, sn_error *error);
+void sn_lines_close(sn_lines *lines);
+bool sn_lines_edited(const sn_lines *lines);
+
+/* The next line without its newline, valid until the next call; NULL at the end (Ctrl-D). A line that Ctrl-C
+ * has ended is empty. */
+const char *sn_lines_next(sn_lines *lines);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "runtime/trace.h"
 
-#include <ctype.h>
 #include <string.h>
 
 void sn_reply_free(sn_reply *r) {
@@ -37,17 +36,40 @@ sn_status sn_penalty_ids(const sn_model *m, const sn_prompt *prompt, sn_ids *out
     return SN_OK;
 }
 
+const char *sn_finish_reason(const sn_reply *r) { return r->cancelled ? "cancelled" : r->by_length ? "length" : "stop"; }
+
+/* ---- the text while it grows ---- */
+
 typedef struct listener {
     const sn_answer_request *request;
     sn_text_stream stream;
     sn_reply *reply;
     int64_t ids;
+    sn_buf blanks; /* that end what was given so far: told only when something follows */
+    bool begun;
 } listener;
 
+static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* Tells what is new, without blanks at both ends of the whole where they are no part of an answer. */
 static void give(listener *l) {
-    size_t length;
+    size_t length, from = 0;
     const char *text = sn_text_stream_next(&l->stream, &length);
-    if (length && l->request->on_text) l->request->on_text(l->request->context, text, length);
+    if (!length || !l->request->on_text) return;
+    if (!l->request->model->strip_answer) {
+        l->request->on_text(l->request->context, text, length);
+        return;
+    }
+    while (!l->begun && from < length && is_blank(text[from])) from++;
+    size_t to = length;
+    while (to > from && is_blank(text[to - 1])) to--;
+    if (to > from) {
+        if (l->blanks.length) l->request->on_text(l->request->context, l->blanks.data, l->blanks.length);
+        l->blanks.length = 0;
+        l->begun = true;
+        l->request->on_text(l->request->context, text + from, to - from);
+    }
+    if (l->begun) sn_buf_add(&l->blanks, text + to, length - to);
 }
 
 static bool on_id(void *context, int32_t id) {
@@ -62,10 +84,53 @@ static bool on_id(void *context, int32_t id) {
 
 static void strip(sn_buf *text) {
     size_t end = text->length, begin = 0;
-    while (end && isspace((unsigned char)text->data[end - 1])) end--;
-    while (begin < end && isspace((unsigned char)text->data[begin])) begin++;
+    while (end && is_blank(text->data[end - 1])) end--;
+    while (begin < end && is_blank(text->data[begin])) begin++;
     if (text->data) memmove(text->data, text->data + begin, end - begin), text->data[end - begin] = 0;
     text->length = end - begin;
+}
+
+static sn_status finish(listener *l, sn_error *error) {
+    sn_reply *out = l->reply;
+    if (!out->cancelled) sn_text_stream_end(&l->stream); /* a cancelled answer ends with what was certain */
+    give(l);
+    sn_buf_add(&out->text, l->stream.text.data ? l->stream.text.data : "", out->cancelled ? l->stream.given : l->stream.text.length);
+    if (l->request->model->strip_answer) strip(&out->text);
+    out->stopped_by = l->stream.stopped_by;
+    out->by_length = !out->cancelled && !out->answer.ended && !out->stopped_by;
+    return out->text.failed || l->stream.text.failed ? sn_fail_memory(error) : SN_OK;
+}
+
+/* ---- the answer ---- */
+
+/* Searches behind what the sequence holds of the prompt, and hands the sequence back. */
+static sn_status search(const sn_answer_request *r, const sn_generate_options *options, const float *rows, sn_lm_session *session, sn_sequence *sequence, listener *l,
+                        sn_error *error) {
+    const sn_ids *ids = &r->prompt->ids;
+    sn_lm_prompt prompt = {0};
+    sn_ids counted = {0};
+    sn_status status = sn_penalty_ids(r->model, r->prompt, &counted, error);
+    if (!status) {
+        session->cancel = r->cancel;
+        sn_stepper stepper = sn_lm_stepper_of(&prompt, session, ids->data + sequence->length, (int64_t)ids->count - sequence->length, rows);
+        prompt.stepper.rows[0] = *sequence;
+        status = sn_search(options, &stepper, counted.data, (int64_t)counted.count, r->keep_logits, on_id, l, &l->reply->answer, error);
+        *sequence = prompt.stepper.rows[0];
+        prompt.stepper.rows[0] = (sn_sequence){0};
+        /* which beam the first row is nobody knows: the prompt is what they share */
+        if (options->num_beams > 1) sn_sequence_cut(session, sequence, (int32_t)ids->count);
+        sn_lm_stepper_free(&prompt);
+    }
+    sn_ids_free(&counted);
+    return status;
+}
+
+sn_status sn_check_prompt_length(const sn_model *m, const sn_prompt *prompt, sn_error *error) {
+    int64_t positions = (int64_t)prompt->ids.count;
+    if (positions < 1) return sn_fail(error, SN_ERROR_INPUT, "the prompt is empty");
+    if (positions + 1 <= m->lm.max_positions) return SN_OK;
+    return sn_fail(error, SN_ERROR_INPUT, "the prompt takes %lld positions (%lld of text, %d pictures of %lld), the model's window holds %lld", (long long)positions,
+                   (long long)(positions - prompt->num_media * m->media_positions), prompt->num_media, (long long)m->media_positions, (long long)m->lm.max_positions);
 }
 
 sn_status sn_answer_prompt(const sn_answer_request *r, sn_reply *out, sn_error *error) {
@@ -75,45 +140,33 @@ sn_status sn_answer_prompt(const sn_answer_request *r, sn_reply *out, sn_error *
     sn_generate_options options = *r->options;
     for (int i = 0; i < m->num_eos && options.num_eos < SN_MAX_EOS; i++) options.eos[options.num_eos++] = m->eos[i];
     if (r->prompt->stop && options.num_stops < SN_MAX_STOPS) options.stops[options.num_stops++] = r->prompt->stop;
-    int64_t positions = (int64_t)r->prompt->ids.count;
-    if (positions + 1 > m->lm.max_positions)
-        return sn_fail(error, SN_ERROR_INPUT, "the prompt takes %lld positions (%lld of text, %d pictures of %lld), the model's window holds %lld", (long long)positions,
-                       (long long)(positions - r->prompt->num_media * m->media_positions), r->prompt->num_media, (long long)m->media_positions, (long long)m->lm.max_positions);
-    if (positions + options.max_new_tokens > m->lm.max_positions) options.max_new_tokens = (int)(m->lm.max_positions - positions);
-    sn_lm_session session = {0};
-    sn_lm_prompt prompt = {0};
+    sn_status status = sn_check_prompt_length(m, r->prompt, error);
+    if (status) return status;
+    int64_t room = m->lm.max_positions - (int64_t)r->prompt->ids.count;
+    if (options.max_new_tokens > room) options.max_new_tokens = (int)room;
+    sn_lm_session own = {0}, *session = r->session ? r->session : &own;
+    sn_sequence own_sequence = {0}, *sequence = r->session ? r->sequence : &own_sequence;
     listener l = {.request = r, .reply = out};
-    float *rows = NULL;
-    sn_ids counted = {0};
+    float *encoded = NULL;
     sn_text_stream_begin(&l.stream, m->tokenizer, options.stops, options.num_stops);
     if (r->keep_stream) out->stream = json_array();
-    sn_status status = sn_penalty_ids(m, r->prompt, &counted, error);
-    if (!status && r->prompt->num_media) {
-        rows = sn_alloc((size_t)(r->prompt->num_media * m->media_positions), (size_t)m->lm.hidden_size * sizeof *rows);
-        status = rows ? sn_model_encode(m, r->pixels, r->prompt->num_media, rows, error) : sn_fail_memory(error);
+    if (r->prompt->num_media && !r->rows) {
+        encoded = sn_alloc((size_t)(r->prompt->num_media * m->media_positions), (size_t)m->lm.hidden_size * sizeof *encoded);
+        status = encoded ? sn_model_encode(m, r->pixels, r->prompt->num_media, encoded, error) : sn_fail_memory(error);
     }
-    if (!status) status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, error);
-    if (!status) {
-        session.cancel = r->cancel;
-        sn_stepper stepper = sn_lm_stepper_of(&prompt, &session, r->prompt->ids.data, positions, rows);
-        status = sn_search(&options, &stepper, counted.data, (int64_t)counted.count, r->keep_logits, on_id, &l, &out->answer, error);
-        sn_lm_stepper_free(&prompt);
-    }
+    if (!status && !r->session) status = sn_lm_session_open(&own, m->engine, m->store, &m->lm, SN_TYPE_F32, error);
+    if (!status) status = search(r, &options, r->rows ? r->rows : encoded, session, sequence, &l, error);
+    out->cancelled = status == SN_ERROR_CANCELLED;
+    if (out->cancelled) status = SN_OK;
     if (!status && options.num_beams > 1) /* beams are known only at the end */
         for (size_t i = 0; i < out->answer.ids.count; i++)
             if (on_id(&l, out->answer.ids.data[i])) break;
-    if (!status) {
-        sn_text_stream_end(&l.stream);
-        give(&l);
-        sn_buf_add(&out->text, l.stream.text.data ? l.stream.text.data : "", l.stream.text.length);
-        if (m->strip_answer) strip(&out->text);
-        out->stopped_by = l.stream.stopped_by;
-        out->by_length = !out->answer.ended && !out->stopped_by;
-    }
+    if (!status) status = finish(&l, error);
     sn_text_stream_free(&l.stream);
-    sn_lm_session_close(&session);
-    sn_ids_free(&counted);
-    sn_free(rows);
+    sn_buf_free(&l.blanks);
+    sn_sequence_free(&own, &own_sequence);
+    sn_lm_session_close(&own);
+    sn_free(encoded);
     if (status) sn_reply_free(out);
     return status;
 }

@@ -14,17 +14,25 @@ typedef struct sn_reply {
     sn_buf text;
     json_t *stream;      /* the text after each id, where asked for */
     const char *stopped_by; /* a stop string, or NULL */
-    bool by_length;
+    bool by_length, cancelled;
 } sn_reply;
 void sn_reply_free(sn_reply *reply);
 
-/* Called with new text as it becomes certain. */
+/* "stop", "length" or "cancelled". */
+const char *sn_finish_reason(const sn_reply *reply);
+
+/* Called with new text as it becomes certain: whole characters, and joined they are the reply's text. */
 typedef void sn_on_text(void *context, const char *text, size_t length);
 
 typedef struct sn_answer_request {
     sn_model *model;
     const sn_prompt *prompt;
-    const float *pixels;
+    const float *pixels; /* of all pictures of the prompt; or, where they are at hand, … */
+    const float *rows;   /* … their rows: -1 - i in the prompt's ids is row i */
+    /* Where a cache outlives the answer (both or none): the sequence holds the first `length` positions of the prompt, at
+     * most all but one. Afterwards it holds as much of the prompt and the answer's ids as was computed. */
+    sn_lm_session *session;
+    sn_sequence *sequence;
     const sn_generate_options *options; /* the template's stop and the model's eos are added */
     bool keep_logits, keep_stream;
     sn_on_text *on_text;
@@ -33,7 +41,11 @@ typedef struct sn_answer_request {
     const atomic_bool *cancel;
 } sn_answer_request;
 
+/* A cancelled answer is no failure: the reply says so and has what came before. */
 sn_status sn_answer_prompt(const sn_answer_request *request, sn_reply *out, sn_error *error);
+
+/* Whether the model's window holds the prompt and one more position; the error has all numbers. */
+sn_status sn_check_prompt_length(const sn_model *model, const sn_prompt *prompt, sn_error *error);
 
 /* The ids of a prompt as penalties count them: a picture's rows as the model's media id, or nothing at all where
  * the published code hands over embeddings. */

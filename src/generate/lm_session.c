@@ -30,6 +30,13 @@ sn_status sn_sequence_fork(sn_lm_session *s, const sn_sequence *from, sn_sequenc
     return SN_OK;
 }
 
+void sn_sequence_cut(sn_lm_session *s, sn_sequence *q, int32_t length) {
+    if (length >= q->length) return;
+    size_t keep = ((size_t)length + SN_PAGE_POSITIONS - 1) / SN_PAGE_POSITIONS;
+    while (q->num_pages > keep) sn_kv_page_drop(s->cache, q->pages[--q->num_pages]);
+    q->length = length;
+}
+
 /* Pages for `count` more positions; the page that is written into becomes the sequence's own. */
 static sn_status reserve(sn_lm_session *s, sn_sequence *q, int64_t count, sn_error *error) {
     if (q->length % SN_PAGE_POSITIONS && s->cache->count[q->pages[q->num_pages - 1]] > 1) {

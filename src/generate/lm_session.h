@@ -36,6 +36,9 @@ void sn_lm_session_close(sn_lm_session *session);
 void sn_sequence_free(sn_lm_session *session, sn_sequence *sequence);
 sn_status sn_sequence_fork(sn_lm_session *session, const sn_sequence *from, sn_sequence *to, sn_error *error);
 
+/* Forgets all positions from `length` on. */
+void sn_sequence_cut(sn_lm_session *session, sn_sequence *sequence, int32_t length);
+
 /* Appends to the rows. logits: [rows, vocab] after each row's last token, or with all_positions [tokens, vocab];
  * may be NULL. All rows or none advance. */
 sn_status sn_lm_extend(sn_lm_session *session, const sn_lm_row *rows, int num_rows, bool all_positions, float *logits, sn_error *error);

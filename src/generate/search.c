@@ -229,7 +229,8 @@ sn_status sn_search(const sn_generate_options *o, const sn_stepper *stepper, con
     if (o->num_return > o->num_beams) return sn_fail(error, SN_ERROR_USAGE, "num_return_sequences: found %d, expected at most num_beams (%d)", o->num_return, o->num_beams);
     sn_status status = o->num_beams > 1 ? search_beams(o, stepper, prompt, prompt_count, keep_logits, out, error)
                                         : search_one(o, stepper, prompt, prompt_count, keep_logits, on_id, context, out, error);
-    for (int i = 0; status && i < o->num_return; i++) sn_answer_free(&out[i]);
+    bool keep = status == SN_OK || status == SN_ERROR_CANCELLED;
+    for (int i = 0; !keep && i < o->num_return; i++) sn_answer_free(&out[i]);
     return status;
 }
 

@@ -299,4 +299,4 @@ static const sn_stage stages[] = {{"stage1", stage1}, {"stage2", stage2}, {0}};
 
 const sn_system sn_system_llava = {
     .name = "llava", .title = "LLaVA", .paper = "arXiv 2304.08485, 2310.03744", .recognise = recognise, .open = open,
-    .parameters = parameters, .encode = encode, .prompt = prompt, .stages = stages, .sample = sn_llava_sample};
+    .parameters = parameters, .encode = encode, .prompt = prompt, .temperature = 0.2, .stages = stages, .sample = sn_llava_sample};

@@ -49,6 +49,7 @@ typedef struct sn_system {
     /* pixels [pictures, 3, H, W] → [pictures, media_positions, hidden]; names vision.output, connector.output */
     sn_tensor (*encode)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
+    double temperature; /* of the answers that its published script gives */
     const sn_stage *stages;
     sn_status (*sample)(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
 } sn_system;
