@@ -451,6 +451,7 @@ static const sn_trace_task tasks[] = {
     {"generate", true, NULL, run_generate},
     {"logits", true, NULL, run_logits},
     {"embed", true, NULL, run_embed},
+    {"preprocess", false, "op", sn_trace_image},
     {"preprocess", false, NULL, run_preprocess},
     {"train_step", true, NULL, run_train_step},
 };

@@ -26,5 +26,6 @@ typedef struct sn_trace_task {
 
 /* Tasks in files of their own. */
 sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop strings, choices over a table of logits */
+sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains */
 
 #endif
