@@ -1,7 +1,8 @@
 /* The table of types and the exact conversions (formats.md 0, 3.1, 3.2). */
 #include "tensor/type.h"
 
-#include <math.h>
+#include "tensor/blocks.h"
+
 #include <string.h>
 
 static uint32_t bits_of(float value) {
@@ -64,34 +65,19 @@ CONVERSIONS(f64, double, (float), (double))
 CONVERSIONS(f16, uint16_t, sn_f16_to_f32, sn_f32_to_f16)
 CONVERSIONS(bf16, uint16_t, sn_bf16_to_f32, sn_f32_to_bf16)
 
-static void q8_0_to_float(const void *source, float *target, int64_t n) {
-    const char *from = source;
-    for (int64_t i = 0; i < n; i += 32, from += sizeof(sn_q8_0)) {
-        sn_q8_0 block;
-        memcpy(&block, from, sizeof block);
-        float d = sn_f16_to_f32(block.scale);
-        for (int j = 0; j < 32; j++) target[i + j] = d * (float)block.q[j];
-    }
-}
-
-static void q8_0_from_float(const float *source, void *target, int64_t n) {
-    char *to = target;
-    for (int64_t i = 0; i < n; i += 32, to += sizeof(sn_q8_0)) {
-        float largest = 0;
-        for (int j = 0; j < 32; j++) largest = fmaxf(largest, fabsf(source[i + j]));
-        float d = largest / 127, inverse = d != 0 ? 1 / d : 0;
-        sn_q8_0 block = {.scale = sn_f32_to_f16(d)};
-        for (int j = 0; j < 32; j++) block.q[j] = (int8_t)roundf(source[i + j] * inverse);
-        memcpy(to, &block, sizeof block);
-    }
-}
-
 static const sn_type_traits traits[SN_TYPE_COUNT] = {
     [SN_TYPE_F32] = {"f32", "F32", 1, 4, true, f32_to_float, f32_from_float},
     [SN_TYPE_F64] = {"f64", "F64", 1, 8, true, f64_to_float, f64_from_float},
     [SN_TYPE_F16] = {"f16", "F16", 1, 2, true, f16_to_float, f16_from_float},
     [SN_TYPE_BF16] = {"bf16", "BF16", 1, 2, true, bf16_to_float, bf16_from_float},
-    [SN_TYPE_Q8_0] = {"q8_0", NULL, 32, 34, true, q8_0_to_float, q8_0_from_float},
+    [SN_TYPE_Q8_0] = {"q8_0", NULL, 32, 34, true, sn_q8_0_to_float, sn_q8_0_from_float},
+    [SN_TYPE_Q4_0] = {"q4_0", NULL, 32, 18, true, sn_q4_0_to_float, sn_q4_0_from_float},
+    [SN_TYPE_Q4_1] = {"q4_1", NULL, 32, 20, true, sn_q4_1_to_float},
+    [SN_TYPE_Q5_0] = {"q5_0", NULL, 32, 22, true, sn_q5_0_to_float},
+    [SN_TYPE_Q5_1] = {"q5_1", NULL, 32, 24, true, sn_q5_1_to_float},
+    [SN_TYPE_Q4_K] = {"q4_k", NULL, 256, 144, true, sn_q4_k_to_float},
+    [SN_TYPE_Q5_K] = {"q5_k", NULL, 256, 176, true, sn_q5_k_to_float},
+    [SN_TYPE_Q6_K] = {"q6_k", NULL, 256, 210, true, sn_q6_k_to_float},
     [SN_TYPE_I64] = {"i64", "I64", 1, 8},
     [SN_TYPE_I32] = {"i32", "I32", 1, 4},
     [SN_TYPE_I16] = {"i16", "I16", 1, 2},

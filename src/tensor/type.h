@@ -10,6 +10,13 @@ typedef enum sn_type {
     SN_TYPE_F16,
     SN_TYPE_BF16,
     SN_TYPE_Q8_0,
+    SN_TYPE_Q4_0,
+    SN_TYPE_Q4_1,
+    SN_TYPE_Q5_0,
+    SN_TYPE_Q5_1,
+    SN_TYPE_Q4_K,
+    SN_TYPE_Q5_K,
+    SN_TYPE_Q6_K,
     SN_TYPE_I64,
     SN_TYPE_I32,
     SN_TYPE_I16,
@@ -25,7 +32,8 @@ typedef enum sn_type {
 } sn_type;
 
 /* A type is stored in blocks of `block` values that take `bytes` bytes. The conversions take whole blocks:
- * n is a multiple of block. They are NULL where a type is never used as a weight. */
+ * n is a multiple of block. They are NULL where a type is never used as a weight; from_float also where a
+ * type is only read. */
 typedef struct sn_type_traits {
     const char *name;    /* as printed: "f32" */
     const char *safetensors; /* as safetensors files write it: "F32"; NULL where they cannot */

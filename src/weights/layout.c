@@ -150,6 +150,7 @@ static sn_status assemble(sn_store *store, const sn_names *names, const sn_name_
         return SN_OK;
     }
     if (rule->transposed) {
+        if (sn_type_of(w->type)->block > 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s: blocks of %s cannot be transposed", *file, published, sn_type_of(w->type)->name);
         sn_shape shape = SN_SHAPE(w->columns, w->rows);
         return derive(store, out, w->type, shape, make_transposed, &shards, error);
     }
@@ -165,6 +166,7 @@ static sn_status assemble(sn_store *store, const sn_names *names, const sn_name_
             return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: delta %s does not fit base %s (another base model?)", *file, published,
                            sn_shape_text(&w->shape, a), sn_shape_text(&base->shape, b));
         }
+        if (!sn_type_of(w->type)->from_float) return sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s: a delta of type %s is not supported", *file, published, sn_type_of(w->type)->name);
         joined sum = {.count = 2, .part = {[1] = *w}};
         sn_status status = sn_source_weight(names->sources[0], base, store->arena, &sum.part[0], error);
         return status ? status : derive(store, out, w->type, w->shape, make_sum, &sum, error);

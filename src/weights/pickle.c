@@ -1,9 +1,10 @@
 /* The stack machine of pickle protocols 2 to 4, restricted. */
 #include "weights/pickle.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum { MAX_VALUES = 16 << 20, MAX_DEPTH = 64 };
+enum { MAX_VALUES = 16 << 20, MAX_ITEMS = 32 << 20, MEMO_PAGE = 1 << 12 };
 
 /* What a global on the list means when it is called. */
 enum meaning { INERT, TORCHSCRIPT, DICT, TENSOR_V2, TENSOR_V1, PARAMETER, FROM_TYPE, STORAGE, DTYPE, SIZE, LIST, TUPLE, SET, ENCODE };
@@ -75,9 +76,10 @@ typedef struct machine {
     size_t depth, stack_capacity;
     size_t *marks;
     size_t num_marks, mark_capacity;
-    struct { uint32_t key; sn_value *value; } *memo; /* open addressing; value NULL = free */
-    size_t memo_count, memo_capacity;
-    size_t num_values;
+    sn_value **memo[MAX_VALUES / MEMO_PAGE]; /* pages, made when first written: a number in the file allocates one page at most */
+    size_t memo_count;
+    size_t num_values, num_items;
+    sn_value *storages;
 } machine;
 
 static sn_status broken(machine *m, const char *what) {
@@ -93,7 +95,8 @@ static sn_status new_value(machine *m, sn_value_kind kind, sn_value **out) {
 }
 
 static sn_status push(machine *m, sn_value *value) {
-    if (m->depth >= MAX_VALUES || !sn_grow((void **)&m->stack, &m->stack_capacity, m->depth + 1, sizeof *m->stack))
+    if (m->depth >= MAX_VALUES) return broken(m, "more than 16 million values on the stack");
+    if (!sn_grow((void **)&m->stack, &m->stack_capacity, m->depth + 1, sizeof *m->stack))
         return sn_fail_memory(m->error);
     m->stack[m->depth++] = value;
     return SN_OK;
@@ -144,6 +147,7 @@ static sn_status line(machine *m, const char **out, size_t *length) {
 }
 
 static sn_status append(machine *m, sn_value *list, sn_value *item) {
+    if (++m->num_items > MAX_ITEMS) return broken(m, "more than 32 million items");
     if (list->u.list.count == list->u.list.capacity) {
         size_t capacity = list->u.list.capacity ? list->u.list.capacity * 2 : 4;
         sn_value **grown = sn_arena_alloc(m->arena, capacity, sizeof *grown);
@@ -155,15 +159,19 @@ static sn_status append(machine *m, sn_value *list, sn_value *item) {
     return SN_OK;
 }
 
-/* Moves everything above the last mark into a list-like value. */
-static sn_status collect(machine *m, sn_value *into) {
-    if (!m->num_marks) return broken(m, "no mark on the stack");
-    size_t from = m->marks[--m->num_marks];
-    for (size_t i = from; i < m->depth; i++) {
-        sn_status status = append(m, into, m->stack[i]);
-        if (status) return status;
-    }
+/* Moves everything above the height `from` of the stack into a list-like value. */
+static sn_status move_above(machine *m, size_t from, sn_value *into) {
+    sn_status status = SN_OK;
+    for (size_t i = from; i < m->depth && !status; i++) status = append(m, into, m->stack[i]);
     m->depth = from;
+    return status;
+}
+
+/* Where the items of an opcode begin: above the last mark, which is taken off, or the last `count` values. */
+static sn_status items_from(machine *m, bool marked, size_t count, size_t *from) {
+    if (marked && !m->num_marks) return broken(m, "no mark on the stack");
+    if (!marked && m->depth - floor_of(m) < count) return broken(m, "the stack is empty");
+    *from = marked ? m->marks[--m->num_marks] : m->depth - count;
     return SN_OK;
 }
 
@@ -176,32 +184,21 @@ static sn_status push_text(machine *m, sn_value_kind kind, size_t length) {
     return status;
 }
 
-/* ---- memo: a hash map, never an array indexed by the file's number ---- */
+/* ---- memo ---- */
 
-static sn_status memo_put(machine *m, uint32_t key, sn_value *value) {
-    if ((m->memo_count + 1) * 2 > m->memo_capacity) {
-        size_t capacity = m->memo_capacity ? m->memo_capacity * 2 : 256;
-        void *old = m->memo, *fresh = sn_alloc(capacity, sizeof *m->memo);
-        if (!fresh) return sn_fail_memory(m->error);
-        size_t old_capacity = m->memo_capacity;
-        m->memo = fresh, m->memo_capacity = capacity, m->memo_count = 0;
-        typeof(m->memo) entries = old;
-        for (size_t i = 0; i < old_capacity; i++)
-            if (entries[i].value) memo_put(m, entries[i].key, entries[i].value);
-        sn_free(old);
-    }
-    size_t i = key * 2654435761u & (m->memo_capacity - 1);
-    while (m->memo[i].value && m->memo[i].key != key) i = (i + 1) & (m->memo_capacity - 1);
-    if (!m->memo[i].value) m->memo_count++;
-    m->memo[i].key = key, m->memo[i].value = value;
+static sn_status memo_put(machine *m, uint64_t key, sn_value *value) {
+    if (key >= MAX_VALUES) return broken(m, "a memo number beyond 16 million");
+    sn_value ***page = &m->memo[key / MEMO_PAGE];
+    if (!*page && !(*page = sn_arena_alloc(m->arena, MEMO_PAGE, sizeof **page))) return sn_fail_memory(m->error);
+    if (!(*page)[key % MEMO_PAGE]) m->memo_count++;
+    (*page)[key % MEMO_PAGE] = value;
     return SN_OK;
 }
 
-static sn_status memo_get(machine *m, uint32_t key) {
-    size_t i = m->memo_capacity ? (key * 2654435761u & (m->memo_capacity - 1)) : 0;
-    while (m->memo_capacity && m->memo[i].value && m->memo[i].key != key) i = (i + 1) & (m->memo_capacity - 1);
-    if (!m->memo_capacity || !m->memo[i].value) return broken(m, "a memo entry that was never made");
-    return push(m, m->memo[i].value);
+static sn_status memo_get(machine *m, uint64_t key) {
+    sn_value **page = key < MAX_VALUES ? m->memo[key / MEMO_PAGE] : NULL;
+    if (!page || !page[key % MEMO_PAGE]) return broken(m, "a memo entry that was never made");
+    return push(m, page[key % MEMO_PAGE]);
 }
 
 /* ---- globals ---- */
@@ -209,30 +206,27 @@ static sn_status memo_get(machine *m, uint32_t key) {
 static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
 
 static sn_status push_global(machine *m, const char *module, size_t module_length, const char *name, size_t name_length) {
-    if (module_length + name_length > 400 || memchr(module, 0, module_length) || memchr(name, 0, name_length))
+    char path[402];
+    if (module_length > 400 || name_length > 400 - module_length || memchr(module, 0, module_length) || memchr(name, 0, name_length))
         return broken(m, "an impossible global name");
-    char *path = sn_arena_format(m->arena, "%.*s.%.*s", (int)module_length, module, (int)name_length, name);
+    snprintf(path, sizeof path, "%.*s.%.*s", (int)module_length, module, (int)name_length, name);
     sn_value *value;
-    if (!path) return sn_fail_memory(m->error);
     sn_status status = push_new(m, SN_VALUE_GLOBAL, &value);
     if (status) return status;
-    value->u.global.name = path;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(path, known[i].name) == 0) {
-            value->u.global.meaning = known[i].meaning, value->u.global.type = known[i].type;
+            value->u.global.name = known[i].name, value->u.global.meaning = known[i].meaning, value->u.global.type = known[i].type;
             return SN_OK;
         }
-    if (begins(path, "omegaconf.")) {
-        value->u.global.meaning = INERT;
-        return SN_OK;
-    }
-    if (begins(path, "__torch__.")) {
-        value->u.global.meaning = TORCHSCRIPT;
-        return SN_OK;
-    }
-    return sn_fail(m->error, SN_ERROR_INPUT,
-                   "%s: pickle, byte %zu: it refers to %s, which is not on the list of harmless names; the file is refused and nothing was run",
-                   m->where, m->at, path);
+    value->u.global.meaning = begins(path, "omegaconf.") ? INERT : TORCHSCRIPT;
+    if (!begins(path, "omegaconf.") && !begins(path, "__torch__."))
+        return sn_fail(m->error, SN_ERROR_INPUT,
+                       "%s: pickle, byte %zu: it refers to %s, which is not on the list of harmless names; the file is refused and nothing was run",
+                       m->where, m->at, path);
+    m->num_items += strlen(path) / sizeof(sn_value *); /* copies of names are paid for like items */
+    if (m->num_items > MAX_ITEMS) return broken(m, "more than 32 million items");
+    value->u.global.name = sn_arena_strdup(m->arena, path);
+    return value->u.global.name ? SN_OK : sn_fail_memory(m->error);
 }
 
 /* ---- tensors ---- */
@@ -254,9 +248,12 @@ static sn_status make_tensor(machine *m, const sn_value *arguments, sn_value **o
         return broken(m, "a tensor whose size and stride do not fit");
     sn_status status = new_value(m, SN_VALUE_TENSOR, out);
     if (status) return status;
-    sn_value *t = *out;
-    t->u.tensor.storage = a[0], t->u.tensor.offset = offset, t->u.tensor.type = a[0]->u.storage.type;
-    t->u.tensor.shape.rank = (int)size->u.list.count;
+    sn_pickled_tensor *t = (*out)->u.tensor = sn_arena_alloc(m->arena, 1, sizeof *t);
+    if (!t) return sn_fail_memory(m->error);
+    m->num_items += sizeof *t / sizeof(sn_value *);
+    if (m->num_items > MAX_ITEMS) return broken(m, "more than 32 million items");
+    t->storage = a[0], t->offset = offset, t->type = a[0]->u.storage.type;
+    t->shape.rank = (int)size->u.list.count;
     int64_t count = 1, last = offset, numel = a[0]->u.storage.numel;
     for (size_t i = 0; i < size->u.list.count; i++) {
         int64_t n, s, reach;
@@ -264,7 +261,7 @@ static sn_status make_tensor(machine *m, const sn_value *arguments, sn_value **o
             __builtin_mul_overflow(count, n, &count) || __builtin_mul_overflow(n ? n - 1 : 0, s, &reach) ||
             __builtin_add_overflow(last, reach, &last))
             return broken(m, "a tensor with an impossible size or stride");
-        t->u.tensor.shape.dim[i] = n, t->u.tensor.stride[i] = s;
+        t->shape.dim[i] = n, t->stride[i] = s;
     }
     if (count > (int64_t)1 << 48) return broken(m, "a tensor of more than 2^48 values");
     if (!a[0]->u.storage.bytes && (count == 0 ? offset > numel : last >= numel)) return broken(m, "a tensor that reaches beyond its storage");
@@ -280,6 +277,8 @@ static sn_status push_storage(machine *m) {
     if (id->kind != SN_VALUE_TUPLE || id->u.list.count < 5 || !sn_value_is_text(a[0], "storage") || a[1]->kind != SN_VALUE_GLOBAL ||
         a[1]->u.global.meaning != STORAGE || a[2]->kind != SN_VALUE_TEXT || a[4]->kind != SN_VALUE_INT || a[4]->u.integer < 0)
         return broken(m, "a persistent id that is no storage");
+    if (id->u.list.count > 5 && a[5]->kind != SN_VALUE_NONE)
+        return broken(m, "a storage that is a part of another (PyTorch before 0.4), which is not read; save the file again with a newer PyTorch");
     size_t length = a[2]->u.text.length;
     const char *key = a[2]->u.text.data;
     for (size_t i = 0; i < length; i++)
@@ -290,6 +289,8 @@ static sn_status push_storage(machine *m) {
     value->u.storage.bytes = a[1]->u.global.type == SN_TYPE_COUNT;
     value->u.storage.type = value->u.storage.bytes ? SN_TYPE_U8 : a[1]->u.global.type;
     value->u.storage.numel = a[4]->u.integer;
+    value->u.storage.next = m->storages;
+    m->storages = value;
     return value->u.storage.key ? SN_OK : sn_fail_memory(m->error);
 }
 
@@ -376,51 +377,64 @@ static sn_status build(machine *m) {
     return broken(m, "BUILD on something that has no state");
 }
 
-static sn_status set_items(machine *m, bool many) {
-    sn_value items = {.kind = SN_VALUE_LIST}, *dict, *key, *value;
-    sn_status status;
-    if (many) {
-        status = collect(m, &items);
-    } else {
-        status = pop(m, &value);
-        if (!status) status = pop(m, &key);
-        if (!status) status = append(m, &items, key);
-        if (!status) status = append(m, &items, value);
-    }
-    if (!status) status = top_of_kind(m, &dict);
+/* SETITEM(S), APPEND(S), ADDITEMS: what the items are added to lies below them. Items of an inert mapping or list
+ * are of no use here. */
+static sn_status add_items(machine *m, sn_value_kind kind, bool marked) {
+    size_t from;
+    sn_status status = items_from(m, marked, kind == SN_VALUE_DICT ? 2 : 1, &from);
     if (status) return status;
-    if (items.u.list.count % 2) return broken(m, "a key without a value");
-    if (dict->kind == SN_VALUE_OBJECT) return SN_OK; /* items of an inert mapping are of no use here */
-    if (dict->kind != SN_VALUE_DICT) return broken(m, "items set on something that is no dict");
-    for (size_t i = 0; i < items.u.list.count && !status; i++) status = append(m, dict, items.u.list.items[i]);
-    return status;
+    if (from <= floor_of(m)) return broken(m, "the stack is empty");
+    sn_value *into = m->stack[from - 1];
+    if (kind == SN_VALUE_DICT && (m->depth - from) % 2) return broken(m, "a key without a value");
+    if (into->kind == SN_VALUE_OBJECT) {
+        m->depth = from;
+        return SN_OK;
+    }
+    if (into->kind != kind) return broken(m, kind == SN_VALUE_DICT ? "items set on something that is no dict" : "items added to something that is no list");
+    return move_above(m, from, into);
 }
 
-static sn_status append_items(machine *m, bool many, bool to_set) {
-    sn_value items = {.kind = SN_VALUE_LIST}, *list, *item;
-    sn_status status;
-    if (many) {
-        status = collect(m, &items);
-    } else {
-        status = pop(m, &item);
-        if (!status) status = append(m, &items, item);
-    }
-    if (!status) status = top_of_kind(m, &list);
-    if (status) return status;
-    if (list->kind == SN_VALUE_OBJECT) return SN_OK;
-    if (list->kind != (to_set ? SN_VALUE_SET : SN_VALUE_LIST)) return broken(m, "items added to something that is no list");
-    for (size_t i = 0; i < items.u.list.count && !status; i++) status = append(m, list, items.u.list.items[i]);
-    return status;
+/* TUPLE, LIST, DICT, FROZENSET and the tuples of one to three. */
+static sn_status push_container(machine *m, sn_value_kind kind, bool marked, size_t count) {
+    sn_value *container;
+    size_t from;
+    sn_status status = items_from(m, marked, count, &from);
+    if (!status) status = new_value(m, kind, &container);
+    if (!status && kind == SN_VALUE_DICT && (m->depth - from) % 2) return broken(m, "a key without a value");
+    if (!status) status = move_above(m, from, container);
+    return status ? status : push(m, container);
 }
 
-static sn_status push_tuple(machine *m, size_t count) {
-    sn_value *tuple;
-    if (m->depth - floor_of(m) < count) return broken(m, "the stack is empty");
-    sn_status status = new_value(m, SN_VALUE_TUPLE, &tuple);
-    for (size_t i = m->depth - count; i < m->depth && !status; i++) status = append(m, tuple, m->stack[i]);
+/* An integer beyond int64: in decimal up to 256 bits, beyond that its bytes. Nothing here computes with it. */
+static sn_status push_large(machine *m, const unsigned char *p, uint64_t length) {
+    unsigned char magnitude[32];
+    char digits[84];
+    size_t at = sizeof digits;
+    sn_value *value;
+    bool negative = p[length - 1] & 0x80;
+    sn_status status = push_new(m, length > sizeof magnitude ? SN_VALUE_BYTES : SN_VALUE_TEXT, &value);
     if (status) return status;
-    m->depth -= count;
-    return push(m, tuple);
+    value->u.text.data = (const char *)p, value->u.text.length = length;
+    if (length > sizeof magnitude) return SN_OK;
+    unsigned carry = negative;
+    for (size_t i = 0; i < length; i++) {
+        carry += negative ? (unsigned char)~p[i] : p[i];
+        magnitude[i] = (unsigned char)carry, carry >>= 8;
+    }
+    for (bool more = true; more;) { /* divide by ten until nothing is left */
+        unsigned rest = 0;
+        more = false;
+        for (size_t i = length; i-- > 0;) {
+            rest = rest << 8 | magnitude[i];
+            magnitude[i] = (unsigned char)(rest / 10), rest %= 10;
+            more = more || magnitude[i];
+        }
+        digits[--at] = (char)('0' + rest);
+    }
+    if (negative) digits[--at] = '-';
+    value->u.text.length = sizeof digits - at;
+    value->u.text.data = sn_arena_format(m->arena, "%.*s", (int)value->u.text.length, digits + at);
+    return value->u.text.data ? SN_OK : sn_fail_memory(m->error);
 }
 
 static sn_status push_long(machine *m, int length_bytes) {
@@ -430,11 +444,7 @@ static sn_status push_long(machine *m, int length_bytes) {
     sn_status status = number(m, length_bytes, &length);
     if (!status) status = take(m, length, &p);
     if (status) return status;
-    if (length > 8) { /* kept as its bytes: nothing here computes with it */
-        if ((status = push_new(m, SN_VALUE_BYTES, &value))) return status;
-        value->u.text.data = (const char *)p, value->u.text.length = length;
-        return SN_OK;
-    }
+    if (length > 8) return push_large(m, p, length);
     uint64_t bits = length && p[length - 1] & 0x80 ? UINT64_MAX : 0;
     for (uint64_t i = length; i-- > 0;) bits = bits << 8 | p[i];
     if ((status = push_new(m, SN_VALUE_INT, &value))) return status;
@@ -469,6 +479,7 @@ static sn_status step(machine *m, unsigned char op) {
         status = number(m, 8, &n);
         return status ? status : n <= m->size - m->at ? SN_OK : broken(m, "a frame beyond the end");
     case '(':
+        if (m->num_marks >= MAX_VALUES) return broken(m, "more than 16 million marks");
         if (!sn_grow((void **)&m->marks, &m->mark_capacity, m->num_marks + 1, sizeof *m->marks)) return sn_fail_memory(m->error);
         m->marks[m->num_marks++] = m->depth;
         return SN_OK;
@@ -511,33 +522,29 @@ static sn_status step(machine *m, unsigned char op) {
     case ']': return push_new(m, SN_VALUE_LIST, &value);
     case '}': return push_new(m, SN_VALUE_DICT, &value);
     case 0x8f: return push_new(m, SN_VALUE_SET, &value);
-    case 0x85: return push_tuple(m, 1);
-    case 0x86: return push_tuple(m, 2);
-    case 0x87: return push_tuple(m, 3);
-    case 't':
-    case 'l':
-    case 'd':
-    case 0x91:
-        status = new_value(m, op == 't' ? SN_VALUE_TUPLE : op == 'l' ? SN_VALUE_LIST : op == 'd' ? SN_VALUE_DICT : SN_VALUE_SET, &value);
-        if (!status) status = collect(m, value);
-        if (!status && op == 'd' && value->u.list.count % 2) return broken(m, "a key without a value");
-        return status ? status : push(m, value);
-    case 'a': return append_items(m, false, false);
-    case 'e': return append_items(m, true, false);
-    case 0x90: return append_items(m, true, true);
-    case 's': return set_items(m, false);
-    case 'u': return set_items(m, true);
+    case 0x85:
+    case 0x86:
+    case 0x87: return push_container(m, SN_VALUE_TUPLE, false, op - 0x84);
+    case 't': return push_container(m, SN_VALUE_TUPLE, true, 0);
+    case 'l': return push_container(m, SN_VALUE_LIST, true, 0);
+    case 'd': return push_container(m, SN_VALUE_DICT, true, 0);
+    case 0x91: return push_container(m, SN_VALUE_SET, true, 0);
+    case 'a':
+    case 'e': return add_items(m, SN_VALUE_LIST, op == 'e');
+    case 0x90: return add_items(m, SN_VALUE_SET, true);
+    case 's':
+    case 'u': return add_items(m, SN_VALUE_DICT, op == 'u');
     case 'q':
     case 'r':
     case 0x94:
         n = m->memo_count;
         status = op == 0x94 ? SN_OK : number(m, op == 'q' ? 1 : 4, &n);
         if (!status) status = top_of_kind(m, &value);
-        return status ? status : memo_put(m, (uint32_t)n, value);
+        return status ? status : memo_put(m, n, value);
     case 'h':
     case 'j':
         status = number(m, op == 'h' ? 1 : 4, &n);
-        return status ? status : memo_get(m, (uint32_t)n);
+        return status ? status : memo_get(m, n);
     case 'c': {
         const char *module, *name;
         size_t module_length, name_length;
@@ -558,25 +565,27 @@ static sn_status step(machine *m, unsigned char op) {
     return sn_fail(m->error, SN_ERROR_INPUT, "%s: pickle, byte %zu: opcode 0x%02x is not accepted", m->where, m->at - 1, op);
 }
 
-sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_value **out, size_t *used,
-                         sn_error *error) {
-    machine m = {.where = where, .bytes = bytes, .size = size, .arena = arena, .error = error};
+sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_pickle *out, sn_error *error) {
+    *out = (sn_pickle){0};
+    machine *m = sn_alloc(1, sizeof *m);
+    if (!m) return sn_fail_memory(error);
+    m->where = where, m->bytes = bytes, m->size = size, m->arena = arena, m->error = error;
     sn_status status = SN_OK;
-    for (;;) {
-        if (m.at >= m.size) {
-            status = broken(&m, "it ends without STOP");
-            break;
+    bool stopped = false;
+    while (!status && !stopped) {
+        if (m->at >= m->size) {
+            status = broken(m, "it ends without STOP");
+        } else {
+            unsigned char op = m->bytes[m->at++];
+            stopped = op == '.';
+            if (!stopped) status = step(m, op);
         }
-        unsigned char op = m.bytes[m.at++];
-        if (op == '.') break;
-        if ((status = step(&m, op))) break;
     }
-    if (!status && (m.depth != 1 || m.num_marks)) status = broken(&m, "it does not end with exactly one value");
-    if (!status) *out = m.stack[0];
-    if (!status && used) *used = m.at;
-    sn_free(m.stack);
-    sn_free(m.marks);
-    sn_free(m.memo);
+    if (!status && (m->depth != 1 || m->num_marks)) status = broken(m, "it does not end with exactly one value");
+    if (!status) *out = (sn_pickle){m->stack[0], m->storages, m->at};
+    sn_free(m->stack);
+    sn_free(m->marks);
+    sn_free(m);
     return status;
 }
 

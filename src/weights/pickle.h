@@ -14,7 +14,7 @@ typedef enum sn_value_kind {
     SN_VALUE_BOOL,
     SN_VALUE_INT,
     SN_VALUE_FLOAT,
-    SN_VALUE_TEXT,  /* str; also integers too large for int64, in decimal or hex */
+    SN_VALUE_TEXT,  /* str; also integers beyond int64, in decimal */
     SN_VALUE_BYTES,
     SN_VALUE_LIST,
     SN_VALUE_TUPLE,
@@ -27,6 +27,16 @@ typedef enum sn_value_kind {
 } sn_value_kind;
 
 typedef struct sn_value sn_value;
+
+/* A view of a storage; its bounds are proven. */
+typedef struct sn_pickled_tensor {
+    sn_value *storage;
+    sn_type type;
+    int64_t offset; /* in elements, as the strides */
+    sn_shape shape;
+    int64_t stride[SN_MAX_RANK];
+} sn_pickled_tensor;
+
 struct sn_value {
     sn_value_kind kind;
     bool visited; /* for walks: containers can contain themselves */
@@ -37,16 +47,21 @@ struct sn_value {
         struct { const char *data; size_t length; } text;
         struct { sn_value **items; size_t count, capacity; } list;
         struct { const char *name; int meaning; sn_type type; } global;
-        struct { const char *key; sn_type type; bool bytes; int64_t numel; } storage; /* bytes: numel counts bytes */
-        struct { sn_value *storage; sn_type type; int64_t offset; sn_shape shape; int64_t stride[SN_MAX_RANK]; } tensor;
+        struct { const char *key; sn_type type; bool bytes; int64_t numel; sn_value *next; } storage; /* bytes: numel counts bytes */
+        sn_pickled_tensor *tensor;
         struct { const char *name; sn_value *arguments, *state; } object;
     } u;
 };
 
-/* Reads one pickle that ends in STOP; *used (may be NULL) gets its length. The text stays referred to; values
- * live in the arena. `where` names the source in errors. */
-sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_value **out, size_t *used,
-                         sn_error *error);
+typedef struct sn_pickle {
+    sn_value *top;
+    sn_value *storages; /* every mention of a storage, chained by u.storage.next, the last first */
+    size_t used;        /* bytes up to and with STOP */
+} sn_pickle;
+
+/* Reads one pickle that ends in STOP. The text stays referred to; values live in the arena. `where` names the source in
+ * errors. At most 16 million values and 32 million places in containers are made, whatever the file says. */
+sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_pickle *out, sn_error *error);
 
 /* The value of a text key in a dict, or NULL. */
 sn_value *sn_value_get(const sn_value *dict, const char *key);

@@ -97,6 +97,7 @@ sn_status sn_safetensors_read(sn_source *source, const char *path, sn_error *err
         if (!json_is_object(value)) status = sn_fail(error, SN_ERROR_INPUT, "%s: __metadata__ is not an object", path);
         else json_object_foreach(value, meta, text)
             if (!json_is_string(text)) status = sn_fail(error, SN_ERROR_INPUT, "%s: __metadata__.%s is not a string", path, meta);
+            else sn_source_remark(source, meta, json_string_value(text));
     }
     if (!status) qsort(extents, n, sizeof *extents, by_begin);
     for (size_t i = 0; i < n && !status; i++) { /* the tensors tile the data exactly */

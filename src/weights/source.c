@@ -2,13 +2,19 @@
 #include "weights/source.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
+#include "weights/gguf.h"
 #include "weights/zip.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_WARNINGS = 100, MAX_NOTES = 1000, MAX_REPEATED = 64 << 20 };
 
 sn_status sn_source_map(sn_source *source, const char *path, sn_mapping *out, sn_error *error) {
     sn_status status = sn_map_file(path, out, error);
@@ -23,6 +29,7 @@ sn_status sn_source_map(sn_source *source, const char *path, sn_mapping *out, sn
 
 void sn_source_warn(sn_source *source, const char *format, ...) {
     char text[512];
+    if (source->num_warnings == MAX_WARNINGS) return;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -32,22 +39,40 @@ void sn_source_warn(sn_source *source, const char *format, ...) {
         source->warnings[source->num_warnings++] = copy;
 }
 
+/* Text of a file that a terminal will see: one line, valid UTF-8. */
+static void make_printable(char *text) {
+    size_t bad;
+    if (!sn_utf8_valid(text, strlen(text), &bad)) text[bad] = 0;
+    for (; *text; text++)
+        if ((unsigned char)*text < 32 || *text == 127) *text = ' ';
+}
+
+void sn_source_remark(sn_source *source, const char *name, const char *text) {
+    if (source->num_notes == MAX_NOTES) return;
+    char *a = sn_arena_strdup(source->arena, name), *b = sn_arena_strdup(source->arena, text);
+    if (a) make_printable(a);
+    if (b) make_printable(b);
+    if (a && b && sn_grow((void **)&source->notes, &source->note_capacity, source->num_notes + 1, sizeof *source->notes))
+        source->notes[source->num_notes++] = (sn_source_note){a, b};
+}
+
 sn_status sn_source_add(sn_source *source, const sn_source_tensor *tensor, sn_error *error) {
     size_t length = strlen(tensor->name);
-    if (!length) return sn_fail(error, SN_ERROR_INPUT, "%s: a tensor has an empty name", tensor->file);
+    if (!length || !sn_utf8_valid(tensor->name, length, NULL)) return sn_fail(error, SN_ERROR_INPUT, "%s: a tensor's name is empty or not UTF-8", tensor->file);
     if (sn_map_get(source->index, tensor->name, length, NULL))
         return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s is there twice", tensor->file, tensor->name);
     if (!sn_grow((void **)&source->tensors, &source->capacity, source->count + 1, sizeof *source->tensors) ||
         !sn_map_set(source->index, tensor->name, length, (int64_t)source->count))
         return sn_fail_memory(error);
-    sn_source_tensor *t = &source->tensors[source->count];
+    sn_source_tensor *t = &source->tensors[source->count], *before = source->count ? t - 1 : NULL;
     *t = *tensor;
     t->name = sn_arena_strdup(source->arena, tensor->name);
-    t->file = sn_arena_strdup(source->arena, tensor->file);
+    t->file = before && strcmp(before->file, tensor->file) == 0 ? before->file : sn_arena_strdup(source->arena, tensor->file);
     if (!t->name || !t->file) return sn_fail_memory(error);
-    if (!t->entry) {
-        int64_t stride = 1;
-        for (int i = t->shape.rank - 1; i >= 0; i--) t->stride[i] = stride, stride *= t->shape.dim[i];
+    int64_t stride = 1;
+    for (int i = t->shape.rank - 1; i >= 0 && t->contiguous; i--) {
+        t->stride[i] = stride;
+        if (__builtin_mul_overflow(stride, t->shape.dim[i], &stride)) stride = 0; /* only where another dimension is 0 */
     }
     source->count++;
     return SN_OK;
@@ -60,32 +85,83 @@ const sn_source_tensor *sn_source_find(const sn_source *source, const char *name
 
 /* ---- files ---- */
 
+static bool ends(const char *name, const char *with) {
+    size_t n = strlen(name), m = strlen(with);
+    return n > m && strcmp(name + n - m, with) == 0;
+}
+
+static sn_status read_zip(sn_source *source, const char *path, sn_error *error) {
+    sn_mapping file;
+    sn_zip *zip;
+    sn_status status = sn_source_map(source, path, &file, error);
+    if (!status) status = sn_zip_open(path, file.data, file.size, &zip, error);
+    if (status) return status;
+    if (!sn_grow((void **)&source->zips, &source->zip_capacity, source->num_zips + 1, sizeof *source->zips)) {
+        sn_zip_close(zip);
+        return sn_fail_memory(error);
+    }
+    source->zips[source->num_zips++] = zip;
+    bool arrays = sn_zip_count(zip) > 0;
+    for (size_t i = 0; i < sn_zip_count(zip); i++) {
+        const char *name = sn_zip_entry_at(zip, i)->name;
+        if (ends(name, "/data.pkl")) return sn_torch_read(source, path, zip, error);
+        arrays = arrays && ends(name, ".npy");
+    }
+    if (!arrays) return sn_fail(error, SN_ERROR_INPUT, "%s: a zip archive without data.pkl: neither a PyTorch file nor numpy's npz", path);
+    source->format = "npz";
+    return sn_npz_read(source, path, zip, error);
+}
+
+static sn_status refuse_tar(sn_source *source, const char *path, sn_error *error) {
+    return sn_fail(error, SN_ERROR_SUPPORT, "%s: a tar archive; unpack it, or (PyTorch of 2016) save it again with a newer PyTorch", path);
+}
+
+static sn_status refuse_pointer(sn_source *source, const char *path, sn_error *error) {
+    return sn_fail(error, SN_ERROR_INPUT, "%s: found a Git LFS pointer, expected the file itself; fetch it with `git lfs pull`", path);
+}
+
+static sn_status refuse_page(sn_source *source, const char *path, sn_error *error) {
+    return sn_fail(error, SN_ERROR_INPUT, "%s: found a web page, expected a checkpoint; the download got an error page", path);
+}
+
+/* What a file is, by its first bytes. */
+static const struct kind {
+    size_t at, length;
+    const char *bytes, *format;
+    sn_status (*read)(sn_source *source, const char *path, sn_error *error);
+} kinds[] = {
+    {0, 23, "version https://git-lfs", "Git LFS", refuse_pointer},
+    {0, 4, "PK\3\4", "PyTorch", read_zip},
+    {0, 4, "PK\5\6", "zip", read_zip},
+    {0, 14, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", "PyTorch (before 1.6)", sn_torch_read_legacy},
+    {0, 4, "GGUF", "GGUF", sn_gguf_read},
+    {0, 6, "\x93NUMPY", "npy", sn_npy_read},
+    {257, 5, "ustar", "tar", refuse_tar},
+    {8, 1, "{", "safetensors", sn_safetensors_read},
+    {0, 9, "<!DOCTYPE", "HTML", refuse_page},
+    {0, 9, "<!doctype", "HTML", refuse_page},
+    {0, 5, "<html", "HTML", refuse_page},
+};
+
 static sn_status read_one(sn_source *source, const char *path, sn_error *error) {
-    unsigned char head[64] = {0};
+    static const char *const unfinished[] = {".incomplete", ".part", ".crdownload"};
+    unsigned char head[512] = {0};
+    if (!sn_is_file(path)) return sn_map_file(path, &(sn_mapping){0}, error); /* says why */
+    for (size_t i = 0; i < sizeof unfinished / sizeof *unfinished; i++)
+        if (ends(path, unfinished[i])) return sn_fail(error, SN_ERROR_INPUT, "%s: an unfinished download; fetch the file again", path);
     FILE *file = fopen(path, "rb");
-    size_t got = file ? fread(head, 1, sizeof head - 1, file) : 0;
-    if (file) fclose(file);
-    if (file && got == 0) return sn_fail(error, SN_ERROR_INPUT, "%s: found an empty file, expected a checkpoint", path);
-    if (memcmp(head, "version https://git-lfs", 23) == 0)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: found a Git LFS pointer, expected the file itself; fetch it with `git lfs pull`", path);
-    if (got >= 5 && head[0] == 0x80 && head[1] == 2 && memcmp(head + 2, "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 12) == 0)
-        return sn_fail(error, SN_ERROR_SUPPORT, "%s: a PyTorch file of before 1.6, which this version does not read yet; save it again with a newer PyTorch", path);
-    if (memcmp(head, "PK\3\4", 4) == 0) {
-        source->format = "PyTorch";
-        return sn_torch_read(source, path, error);
+    if (!file) return sn_fail(error, SN_ERROR_IO, "%s: %s", path, strerror(errno));
+    size_t got = fread(head, 1, sizeof head, file);
+    fclose(file);
+    if (got == 0) return sn_fail(error, SN_ERROR_INPUT, "%s: found an empty file, expected a checkpoint", path);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const struct kind *k = &kinds[i];
+        if (got < k->at + k->length || memcmp(head + k->at, k->bytes, k->length) != 0) continue;
+        source->format = k->format;
+        return k->read(source, path, error);
     }
-    const char *name = strrchr(path, '/');
-    name = name ? name + 1 : path;
-    size_t length = strlen(name);
-    if (length > 11 && strcmp(name + length - 11, ".incomplete") == 0)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: an unfinished download; fetch the file again", path);
-    if (got >= 9 && head[8] == '{') {
-        source->format = "safetensors";
-        return sn_safetensors_read(source, path, error);
-    }
-    if (length > 12 && strcmp(name + length - 12, ".safetensors") == 0) return sn_safetensors_read(source, path, error);
-    if (!file) return sn_read_file(path, 0, &(char *){NULL}, &(size_t){0}, error);
-    return sn_fail(error, SN_ERROR_INPUT, "%s: not a checkpoint: found neither a safetensors header nor a PyTorch zip archive", path);
+    if (ends(path, ".safetensors")) return sn_safetensors_read(source, path, error); /* says what is wrong with it */
+    return sn_fail(error, SN_ERROR_INPUT, "%s: not a checkpoint: found none of safetensors, PyTorch, GGUF, npy, npz", path);
 }
 
 static bool plain_name(const char *name) {
@@ -144,21 +220,17 @@ static bool exists_in(const char *folder, const char *name) {
     return there;
 }
 
-static bool ends(const char *name, const char *with) {
-    size_t n = strlen(name), m = strlen(with);
-    return n > m && strcmp(name + n - m, with) == 0;
-}
-
 /* The folder's only checkpoint of another name; names of sharded training are refused with what to do. */
 static sn_status scan_folder(sn_source *source, const char *folder, sn_error *error) {
     DIR *dir = opendir(folder);
     if (!dir) return sn_fail(error, SN_ERROR_IO, "%s: cannot read the folder", folder);
-    static const char *const endings[] = {".safetensors", ".bin", ".pth", ".pt", ".incomplete"};
+    static const char *const endings[] = {".safetensors", ".bin", ".pth", ".pt", ".gguf", ".incomplete"};
+    static const char *const of_shards[] = {"mp_rank_*", "*zero_pp_rank_*", "global_step*", "*.distcp"};
     char *found = NULL;
     int best = 99;
     bool sharded = false, several = false;
     for (struct dirent *e; (e = readdir(dir));) {
-        if (strncmp(e->d_name, "mp_rank_", 8) == 0 || strncmp(e->d_name, "zero_pp_rank_", 13) == 0 || ends(e->d_name, ".distcp")) sharded = true;
+        for (size_t i = 0; i < sizeof of_shards / sizeof *of_shards; i++) sharded = sharded || fnmatch(of_shards[i], e->d_name, 0) == 0;
         for (int i = 0; i < (int)(sizeof endings / sizeof *endings); i++) {
             if (!ends(e->d_name, endings[i]) || i > best) continue;
             several = i == best;
@@ -172,7 +244,7 @@ static sn_status scan_folder(sn_source *source, const char *folder, sn_error *er
     if (sharded)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: a folder of sharded training; gather it first (DeepSpeed: zero_to_fp32.py, FSDP: torch.distributed.checkpoint.format_utils)", folder);
     else if (!found)
-        status = sn_fail(error, SN_ERROR_INPUT, "%s: found no weights, expected model.safetensors, pytorch_model.bin, an index of shards, or one .pth file", folder);
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: found no weights, expected model.safetensors, pytorch_model.bin, an index of shards, or one .pth or .gguf file", folder);
     else if (several)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: found several %s files and no index that says which belong together", folder, endings[best]);
     else
@@ -194,7 +266,9 @@ static sn_status read_folder(sn_source *source, const char *folder, sn_error *er
     return scan_folder(source, folder, error);
 }
 
-sn_status sn_source_open(const char *path, sn_source **out, sn_error *error) {
+sn_status sn_source_open(const char *path, sn_source **out, sn_error *error) { return sn_source_open_at(path, NULL, out, error); }
+
+sn_status sn_source_open_at(const char *path, const char *key, sn_source **out, sn_error *error) {
     *out = NULL;
     sn_source *source = sn_alloc(1, sizeof *source);
     if (!source) return sn_fail_memory(error);
@@ -202,6 +276,7 @@ sn_status sn_source_open(const char *path, sn_source **out, sn_error *error) {
     source->index = sn_map_new();
     source->path = source->arena ? sn_arena_strdup(source->arena, path) : NULL;
     source->format = "unknown";
+    if (key && source->arena && !(source->key = sn_arena_strdup(source->arena, key))) source->path = NULL;
     sn_status status = !source->path || !source->index ? sn_fail_memory(error)
                        : sn_is_directory(path)         ? read_folder(source, path, error)
                                                        : read_one(source, path, error);
@@ -220,6 +295,8 @@ void sn_source_close(sn_source *source) {
     sn_free(source->files);
     sn_free(source->tensors);
     sn_free(source->warnings);
+    sn_free(source->notes);
+    if (source->gguf) sn_map_free(source->gguf->index);
     sn_map_free(source->index);
     sn_arena_free(source->arena);
     sn_free(source);
@@ -229,10 +306,11 @@ sn_status sn_source_verify(const sn_source *source, sn_error *error) {
     for (size_t z = 0; z < source->num_zips; z++)
         for (size_t i = 0; i < sn_zip_count(source->zips[z]); i++) {
             const sn_zip_entry *entry = sn_zip_entry_at(source->zips[z], i);
-            void *bytes = sn_alloc((size_t)entry->size, 1);
-            if (!bytes) return sn_fail_memory(error);
-            sn_status status = sn_zip_read(source->zips[z], entry, bytes, error);
-            sn_free(bytes);
+            const unsigned char *mapped;
+            void *inflated = entry->deflated ? sn_alloc((size_t)entry->size, 1) : NULL;
+            if (entry->deflated && !inflated) return sn_fail_memory(error);
+            sn_status status = entry->deflated ? sn_zip_read(source->zips[z], entry, inflated, error) : sn_zip_bytes(source->zips[z], entry, &mapped, error);
+            sn_free(inflated);
             if (status) return status;
         }
     return SN_OK;
@@ -240,56 +318,58 @@ sn_status sn_source_verify(const sn_source *source, sn_error *error) {
 
 /* ---- weights ---- */
 
-typedef struct gather {
-    const sn_source *source;
-    const sn_source_tensor *tensor;
-} gather;
-
-static void gather_strided(const sn_source_tensor *t, int axis, const unsigned char **from, int64_t size, unsigned char **to) {
-    const unsigned char *at = *from;
+static void gather_strided(const sn_source_tensor *t, int axis, const unsigned char *at, int64_t size, unsigned char **to) {
     if (axis == t->shape.rank) {
         memcpy(*to, at, (size_t)size);
         *to += size;
         return;
     }
-    for (int64_t i = 0; i < t->shape.dim[axis]; i++) {
-        const unsigned char *inner = at + i * t->stride[axis] * size;
-        gather_strided(t, axis + 1, &inner, size, to);
-    }
+    for (int64_t i = 0; i < t->shape.dim[axis]; i++) gather_strided(t, axis + 1, at + i * t->stride[axis] * size, size, to);
 }
 
-/* Inflates and checks the storage where it is compressed, then copies the tensor's elements in row-major order. */
-static sn_status make_gathered(const void *recipe, void *to, sn_error *error) {
-    const gather *g = recipe;
-    const sn_source_tensor *t = g->tensor;
-    int64_t size = sn_type_of(t->type)->bytes;
-    const unsigned char *from = t->data;
-    void *inflated = NULL;
-    for (size_t z = 0; !from && z < g->source->num_zips; z++) {
-        if (sn_zip_find(g->source->zips[z], t->entry->name) != t->entry) continue;
-        inflated = sn_alloc((size_t)t->entry->size, 1);
-        if (!inflated) return sn_fail_memory(error);
-        sn_status status = sn_zip_read(g->source->zips[z], t->entry, inflated, error);
-        if (status) {
-            sn_free(inflated);
-            return status;
+static void swap_bytes(unsigned char *values, int64_t bytes, int64_t size) {
+    for (int64_t i = 0; i < bytes; i += size)
+        for (int64_t a = i, b = i + size - 1; a < b; a++, b--) {
+            unsigned char kept = values[a];
+            values[a] = values[b], values[b] = kept;
         }
-        from = (unsigned char *)inflated + t->offset * size;
+}
+
+/* Strides of 0 let a few bytes stand for 2^48 values. */
+static sn_status check_repeated(const sn_source_tensor *t, sn_error *error) {
+    if (t->contiguous || t->bytes <= MAX_REPEATED || t->bytes / 4 <= t->storage) return SN_OK;
+    return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: repeats its %lld bytes to %lld, which no checkpoint needs", t->file, t->name, (long long)t->storage,
+                   (long long)t->bytes);
+}
+
+sn_status sn_source_copy(const sn_source_tensor *t, void *to, sn_error *error) {
+    sn_status status = check_repeated(t, error);
+    if (status) return status;
+    const unsigned char *from = t->data;
+    if (t->entry) {
+        if ((status = sn_zip_bytes(t->zip, t->entry, &from, error))) return status;
+        from += t->offset;
     }
+    int64_t size = sn_type_of(t->type)->bytes;
     unsigned char *target = to;
-    if (sn_shape_count(&t->shape) > 0) gather_strided(t, 0, &from, size, &target);
-    sn_free(inflated);
+    if (t->bytes && t->contiguous) memcpy(to, from, (size_t)t->bytes);
+    else if (t->bytes) gather_strided(t, 0, from, size, &target);
+    if (t->swapped) swap_bytes(to, t->bytes, size);
     return SN_OK;
 }
+
+static sn_status make_gathered(const void *recipe, void *to, sn_error *error) { return sn_source_copy(recipe, to, error); }
 
 sn_status sn_source_weight(sn_source *source, const sn_source_tensor *t, sn_arena *arena, sn_weight *out, sn_error *error) {
     if (!sn_type_of(t->type)->to_float)
         return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: found type %s, expected floating-point weights", t->file, t->name, sn_type_of(t->type)->name);
     *out = sn_weight_view(t->type, t->shape, t->data);
-    if (t->contiguous && t->data) return SN_OK;
-    gather *recipe = sn_arena_alloc(arena, 1, sizeof *recipe);
+    if (t->contiguous && t->data && !t->swapped) return SN_OK;
+    sn_status status = check_repeated(t, error);
+    if (status) return status;
+    sn_source_tensor *recipe = sn_arena_alloc(arena, 1, sizeof *recipe);
     if (!recipe) return sn_fail_memory(error);
-    *recipe = (gather){source, t};
+    *recipe = *t; /* the source's array may move while shards are added */
     out->make = make_gathered, out->recipe = recipe;
     return SN_OK;
 }

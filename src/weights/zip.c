@@ -67,6 +67,8 @@ static sn_status read_entry(sn_zip *zip, const unsigned char *data, size_t size,
     if (begin > size || stored > size - begin || inflated > (uint64_t)INT64_MAX || (method == 0 && stored != inflated))
         return sn_fail(error, SN_ERROR_INPUT, "%s: entry %s: found %llu bytes of data, the file ends before them (cut short?)", zip->path, copy,
                        (unsigned long long)stored);
+    /* deflate makes at most 1032 bytes of one */
+    if (method == 8 && inflated / 1032 > stored) return sn_fail(error, SN_ERROR_INPUT, "%s: entry %s: declares %llu bytes, more than its %llu can inflate to", zip->path, copy, (unsigned long long)inflated, (unsigned long long)stored);
     *out = (sn_zip_entry){.name = copy, .data = data + begin, .stored = (int64_t)stored, .size = (int64_t)inflated,
                           .crc = (uint32_t)little(h + 16, 4), .deflated = method == 8};
     *at += 46 + name_length + extra_length + comment;
@@ -92,7 +94,7 @@ static sn_status read_directory(sn_zip *zip, const unsigned char *data, size_t s
         return sn_fail(error, SN_ERROR_INPUT, "%s: the zip directory lies outside the file", zip->path);
     zip->entries = sn_arena_alloc(zip->arena, count + 1, sizeof *zip->entries);
     if (!zip->entries) return sn_fail_memory(error);
-    uint64_t at = begin;
+    uint64_t at = begin, total = 0;
     for (uint64_t i = 0; i < count; i++) {
         sn_zip_entry *entry = &zip->entries[i];
         sn_status status = read_entry(zip, data, size, &at, begin + length, entry, error);
@@ -101,6 +103,8 @@ static sn_status read_directory(sn_zip *zip, const unsigned char *data, size_t s
             return sn_fail(error, SN_ERROR_INPUT, "%s: two zip entries are called %s", zip->path, entry->name);
         if (!sn_map_set(zip->index, entry->name, strlen(entry->name), (int64_t)i)) return sn_fail_memory(error);
         zip->count++;
+        total += (uint64_t)entry->stored; /* each is at most the file, and there are fewer than 2^32 */
+        if (total > size) return sn_fail(error, SN_ERROR_INPUT, "%s: zip entries overlap", zip->path);
     }
     return SN_OK;
 }
@@ -122,6 +126,7 @@ sn_status sn_zip_open(const char *path, const unsigned char *data, size_t size, 
 
 void sn_zip_close(sn_zip *zip) {
     if (!zip) return;
+    for (size_t i = 0; i < zip->count; i++) sn_free(zip->entries[i].inflated);
     sn_arena_free(zip->arena);
     sn_map_free(zip->index);
     sn_free(zip);
@@ -141,8 +146,12 @@ static uint32_t crc_of(const unsigned char *data, int64_t size) {
     return (uint32_t)crc;
 }
 
-/* Inflates to exactly the declared size: neither more (a bomb) nor less. */
-static bool inflate_entry(const sn_zip_entry *entry, unsigned char *to) {
+static sn_status damaged(const sn_zip *zip, const sn_zip_entry *entry, sn_error *error) {
+    return sn_fail(error, SN_ERROR_INPUT, "%s: entry %s: its checksum does not fit its bytes (a damaged file?)", zip->path, entry->name);
+}
+
+/* Inflates up to `room` bytes; *ended tells whether the stream ended there, neither sooner nor later. */
+static bool inflate_entry(const sn_zip_entry *entry, unsigned char *to, int64_t room, int64_t *got, bool *ended) {
     z_stream z = {0};
     if (inflateInit2(&z, -MAX_WBITS) != Z_OK) return false;
     int64_t in = 0, out = 0;
@@ -150,27 +159,57 @@ static bool inflate_entry(const sn_zip_entry *entry, unsigned char *to) {
     unsigned char spare;
     while (code == Z_OK) {
         int64_t in_step = entry->stored - in < 1 << 30 ? entry->stored - in : 1 << 30;
-        int64_t out_step = entry->size - out < 1 << 30 ? entry->size - out : 1 << 30;
+        int64_t out_step = room - out < 1 << 30 ? room - out : 1 << 30;
         z.next_in = (Bytef *)(uintptr_t)(entry->data + in), z.avail_in = (uInt)in_step;
         z.next_out = out_step ? to + out : &spare, z.avail_out = out_step ? (uInt)out_step : 1;
         code = inflate(&z, Z_NO_FLUSH);
         in += in_step - z.avail_in;
-        if (out_step == 0 && z.avail_out == 0) break; /* longer than declared */
+        if (out_step == 0 && z.avail_out == 0) break; /* more than there is room for */
         if (out_step) out += out_step - z.avail_out;
-        if (code == Z_BUF_ERROR) break;
     }
     inflateEnd(&z);
-    return code == Z_STREAM_END && out == entry->size;
+    *got = out;
+    *ended = code == Z_STREAM_END;
+    return true;
 }
 
 sn_status sn_zip_read(const sn_zip *zip, const sn_zip_entry *entry, void *to, sn_error *error) {
     if (entry->deflated) {
-        if (!inflate_entry(entry, to))
+        int64_t got;
+        bool ended;
+        if (!inflate_entry(entry, to, entry->size, &got, &ended)) return sn_fail_memory(error);
+        if (!ended || got != entry->size) /* neither more (a bomb) nor less */
             return sn_fail(error, SN_ERROR_INPUT, "%s: entry %s does not inflate to its %lld bytes", zip->path, entry->name, (long long)entry->size);
     } else {
-        memcpy(to, entry->data, (size_t)entry->size);
+        if (entry->size) memcpy(to, entry->data, (size_t)entry->size);
     }
-    if (crc_of(to, entry->size) != entry->crc)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: entry %s: its checksum does not fit its bytes (a damaged file?)", zip->path, entry->name);
-    return SN_OK;
+    return crc_of(to, entry->size) == entry->crc ? SN_OK : damaged(zip, entry, error);
+}
+
+sn_status sn_zip_bytes(const sn_zip *zip, const sn_zip_entry *entry, const unsigned char **out, sn_error *error) {
+    sn_zip_entry *e = &zip->entries[entry - zip->entries];
+    *out = e->deflated ? __atomic_load_n(&e->inflated, __ATOMIC_ACQUIRE) : e->data;
+    if (*out && (e->deflated || __atomic_load_n(&e->checked, __ATOMIC_RELAXED))) return SN_OK;
+    if (!e->deflated) {
+        if (crc_of(e->data, e->size) != e->crc) return damaged(zip, e, error);
+        __atomic_store_n(&e->checked, true, __ATOMIC_RELAXED);
+        return SN_OK;
+    }
+    unsigned char *bytes = sn_alloc((size_t)e->size, 1), *none = NULL;
+    sn_status status = bytes ? sn_zip_read(zip, e, bytes, error) : sn_fail_memory(error);
+    if (status || !__atomic_compare_exchange_n(&e->inflated, &none, bytes, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) sn_free(bytes);
+    *out = e->inflated;
+    return status;
+}
+
+sn_status sn_zip_peek(const sn_zip *zip, const sn_zip_entry *entry, void *to, int64_t count, int64_t *got, sn_error *error) {
+    if (count > entry->size) count = entry->size;
+    *got = count;
+    if (!entry->deflated) {
+        if (count) memcpy(to, entry->data, (size_t)count);
+        return SN_OK;
+    }
+    bool ended;
+    if (!inflate_entry(entry, to, count, got, &ended)) return sn_fail_memory(error);
+    return *got == count ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "%s: entry %s does not inflate to its %lld bytes", zip->path, entry->name, (long long)entry->size);
 }

@@ -10,6 +10,8 @@ typedef struct sn_zip_entry {
     int64_t stored, size;      /* bytes in the archive, bytes inflated */
     uint32_t crc;
     bool deflated;
+    bool checked;            /* the CRC was compared once */
+    unsigned char *inflated; /* made by sn_zip_bytes */
 } sn_zip_entry;
 
 typedef struct sn_zip sn_zip;
@@ -20,6 +22,13 @@ void sn_zip_close(sn_zip *zip);
 size_t sn_zip_count(const sn_zip *zip);
 const sn_zip_entry *sn_zip_entry_at(const sn_zip *zip, size_t i);
 const sn_zip_entry *sn_zip_find(const sn_zip *zip, const char *name);
+
+/* The entry's bytes: in the archive, or inflated once and kept until the zip is closed. The CRC is checked the first
+ * time. Safe from several threads. */
+sn_status sn_zip_bytes(const sn_zip *zip, const sn_zip_entry *entry, const unsigned char **out, sn_error *error);
+
+/* The first `count` bytes of an entry (fewer where it is shorter): to read a header. No CRC. */
+sn_status sn_zip_peek(const sn_zip *zip, const sn_zip_entry *entry, void *to, int64_t count, int64_t *got, sn_error *error);
 
 /* The entry's bytes into `to`, which holds entry->size; the CRC is checked. */
 sn_status sn_zip_read(const sn_zip *zip, const sn_zip_entry *entry, void *to, sn_error *error);
