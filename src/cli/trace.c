@@ -454,6 +454,8 @@ static const sn_trace_task tasks[] = {
     {"preprocess", false, "op", sn_trace_image},
     {"preprocess", false, NULL, run_preprocess},
     {"train_step", true, NULL, run_train_step},
+    {"load", false, NULL, sn_trace_load},
+    {"quantize", false, NULL, sn_trace_quantize},
 };
 
 static sn_status trace_case(sn_tracer *t, const char *out) {

@@ -25,6 +25,8 @@ typedef struct sn_trace_task {
 } sn_trace_task;
 
 /* Tasks in files of their own. */
+sn_status sn_trace_load(sn_tracer *t);     /* every tensor of files of any format */
+sn_status sn_trace_quantize(sn_tracer *t); /* a tensor in block types, bytes and values */
 sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop strings, choices over a table of logits */
 sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains */
 

@@ -7,7 +7,7 @@
 enum { MAX_VALUES = 16 << 20, MAX_ITEMS = 32 << 20, MEMO_PAGE = 1 << 12 };
 
 /* What a global on the list means when it is called. */
-enum meaning { INERT, TORCHSCRIPT, DICT, TENSOR_V2, TENSOR_V1, PARAMETER, FROM_TYPE, STORAGE, DTYPE, SIZE, LIST, TUPLE, SET, ENCODE };
+enum meaning { INERT, TORCHSCRIPT, DICT, TENSOR_V2, TENSOR_V1, PARAMETER, FROM_TYPE, STORAGE, DTYPE, SIZE, LIST, TUPLE, SET, ENCODE, FIRST };
 
 static const struct known {
     const char *name;
@@ -57,6 +57,11 @@ static const struct known {
     {"collections.defaultdict", INERT, 0},
     {"collections.Counter", INERT, 0},
     {"_codecs.encode", ENCODE, 0},
+    {"torch.jit._pickle.build_intlist", LIST, 0}, /* constants of TorchScript modules */
+    {"torch.jit._pickle.build_doublelist", LIST, 0},
+    {"torch.jit._pickle.build_boollist", LIST, 0},
+    {"torch.jit._pickle.build_tensorlist", LIST, 0},
+    {"torch.jit._pickle.restore_type_tag", FIRST, 0},
     {"numpy.core.multiarray.scalar", INERT, 0}, {"numpy._core.multiarray.scalar", INERT, 0},
     {"numpy.core.multiarray._reconstruct", INERT, 0}, {"numpy._core.multiarray._reconstruct", INERT, 0},
     {"numpy.dtype", INERT, 0},
@@ -341,6 +346,10 @@ static sn_status reduce(machine *m, const sn_value *global, sn_value *arguments,
     case SET: return container_of(m, SN_VALUE_SET, arguments, out);
     case ENCODE:
         if (count < 1 || a[0]->kind != SN_VALUE_TEXT) return broken(m, "encode without a text");
+        *out = a[0];
+        return SN_OK;
+    case FIRST:
+        if (count < 1) return broken(m, "a call without arguments");
         *out = a[0];
         return SN_OK;
     case INERT:
