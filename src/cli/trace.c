@@ -380,9 +380,11 @@ static sn_status run_train_step(sn_tracer *t) {
     }
     if (!status) status = sn_load_pictures(t->model, paths, pictures, NULL, &pixels, t->error);
     if (!status) put_batch(t, samples, n, pixels);
+    int64_t learnt = 0;
+    for (int i = 0; i < n && !status; i++) learnt += sn_sample_learnt(&samples[i]);
     if (!status) status = sn_trainer_open(t->model, stage, &trainer, t->error);
     for (int64_t s = 0; s < steps && !status; s++) {
-        status = sn_trainer_gradients(&trainer, samples, n, pixels, pictures, &losses[s], t->error);
+        status = sn_trainer_gradients(&trainer, samples, n, pixels, pictures, learnt, false, &losses[s], t->error);
         if (status) break;
         norms[s] = (float)sn_trainer_norm(&trainer);
         for (size_t i = 0; i < trainer.count && s == 0; i++) {

@@ -25,7 +25,7 @@ sn_status sn_trainer_open(sn_model *model, const char *stage, sn_trainer *out, s
         sn_store_entry *e = model->store->entries[i];
         if (!matches(out->stage->trainable, e->name)) continue;
         sn_trainable *t = &out->trainables[out->count++];
-        t->entry = e, t->count = sn_shape_count(&e->weight.shape);
+        t->entry = e, t->stored = e->weight.type, t->count = sn_shape_count(&e->weight.shape);
         t->value = sn_alloc((size_t)t->count, sizeof(float));
         t->gradient = sn_alloc((size_t)t->count, sizeof(float));
         t->m = sn_alloc((size_t)t->count, sizeof(float));
@@ -50,6 +50,7 @@ void sn_trainer_close(sn_trainer *trainer) {
     for (size_t i = 0; i < trainer->count; i++) {
         sn_trainable *t = &trainer->trainables[i];
         sn_free(t->gradient);
+        sn_free(t->pass);
         sn_free(t->m);
         sn_free(t->v);
         /* the master belongs to the model from now on: it is the parameter */
@@ -102,7 +103,14 @@ static void build(sn_graph *g, const void *context) {
     }
 }
 
-sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, const float *pixels, int pictures, float *loss, sn_error *error) {
+int64_t sn_sample_learnt(const sn_sample *s) {
+    int64_t learnt = 0;
+    for (size_t i = 1; i < s->labels.count; i++) learnt += s->labels.data[i] >= 0;
+    return learnt;
+}
+
+sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, const float *pixels, int pictures, int64_t count, bool add, float *loss,
+                               sn_error *error) {
     batch b = {.trainer = t, .rows = n, .pictures = pictures};
     for (int i = 0; i < n; i++) b.tokens += (int64_t)samples[i].ids.count;
     sn_arena *arena = sn_arena_new();
@@ -115,26 +123,27 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, c
         sn_arena_free(arena);
         return sn_fail_memory(error);
     }
-    int64_t p = 0, learnt = 0, first_row = 0; /* of the sample's pictures among all rows */
+    int64_t p = 0, first_row = 0; /* of the sample's pictures among all rows */
     for (int i = 0; i < n; i++) {
         starts[i] = (int32_t)p;
-        int64_t count = (int64_t)samples[i].ids.count;
-        for (int64_t j = 0; j < count; j++, p++) {
+        int64_t length = (int64_t)samples[i].ids.count;
+        for (int64_t j = 0; j < length; j++, p++) {
             int32_t id = samples[i].ids.data[j];
             ids[p] = id < 0 ? 0 : id, positions[p] = (int32_t)j;
             if (id < 0) from[b.media] = (int32_t)(first_row - 1 - id), at[b.media++] = (int32_t)p;
-            labels[p] = j + 1 < count ? samples[i].labels.data[j + 1] : -100; /* each position predicts the next */
-            learnt += labels[p] >= 0;
+            labels[p] = j + 1 < length ? samples[i].labels.data[j + 1] : -100; /* each position predicts the next */
         }
         first_row += samples[i].num_media * t->model->media_positions;
     }
     starts[n] = (int32_t)p;
-    sn_status status = learnt ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "no learnt token in %d samples", n);
-    for (int64_t i = 0; i < b.tokens && learnt; i++) weights[i] = labels[i] >= 0 ? 1.0f / (float)learnt : 0;
+    sn_status status = count > 0 ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "no learnt token in %d samples", n);
+    for (int64_t i = 0; i < b.tokens && count > 0; i++) weights[i] = labels[i] >= 0 ? 1.0f / (float)count : 0;
     names[0] = "loss", results[0] = loss;
     for (size_t i = 0; i < t->count; i++) {
         names[i + 1] = sn_arena_format(arena, "grad.%s", t->trainables[i].entry->name);
-        results[i + 1] = t->trainables[i].gradient;
+        sn_trainable *learner = &t->trainables[i];
+        if (add && !learner->pass && !(learner->pass = sn_alloc((size_t)learner->count, sizeof *learner->pass))) status = sn_fail_memory(error);
+        results[i + 1] = add ? learner->pass : learner->gradient;
     }
     sn_program_key key = {.owner = t, .part = "train", .a = b.tokens, .b = n, .c = b.media};
     sn_program *program;
@@ -145,6 +154,8 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, c
     if (trace) trace->row_starts = starts, trace->rows = n;
     if (!status) status = sn_engine_run(engine, program, b.media ? with : without, NULL, NULL, results, error);
     if (trace) trace->row_starts = NULL;
+    for (size_t i = 0; add && !status && i < t->count; i++)
+        for (int64_t j = 0; j < t->trainables[i].count; j++) t->trainables[i].gradient[j] += t->trainables[i].pass[j];
     sn_arena_free(arena);
     return status;
 }

@@ -13,8 +13,10 @@ typedef struct sn_optimizer_options {
 /* What learns: an f32 master, its gradient of the last step, AdamW's moments. */
 typedef struct sn_trainable {
     sn_store_entry *entry;
+    sn_type stored; /* the type it came in */
     int64_t count;
     float *value, *gradient, *m, *v;
+    float *pass; /* gradient of one pass, where several are added up */
 } sn_trainable;
 
 typedef struct sn_trainer {
@@ -29,10 +31,14 @@ typedef struct sn_trainer {
 sn_status sn_trainer_open(sn_model *model, const char *stage, sn_trainer *out, sn_error *error);
 void sn_trainer_close(sn_trainer *trainer);
 
-/* Loss (mean over the labelled tokens of the batch) and gradients; pixels [pictures, 3, H, W] in the order of the
- * samples' media. */
-sn_status sn_trainer_gradients(sn_trainer *trainer, const sn_sample *samples, int num_samples, const float *pixels, int pictures, float *loss,
-                               sn_error *error);
+/* Tokens of a sample that are learnt: labels that some position predicts. */
+int64_t sn_sample_learnt(const sn_sample *sample);
+
+/* One pass: pixels [pictures, 3, H, W] in the order of the samples' media. loss = sum over the labelled tokens / count,
+ * gradients likewise, added to those there are with `add`. count is that of the whole step (all passes, all processes),
+ * so that the way it is cut does not change the result. */
+sn_status sn_trainer_gradients(sn_trainer *trainer, const sn_sample *samples, int num_samples, const float *pixels, int pictures, int64_t count,
+                               bool add, float *loss, sn_error *error);
 /* Joint norm of the gradients, before clipping; then one AdamW step as torch does it. */
 double sn_trainer_norm(const sn_trainer *trainer);
 void sn_trainer_update(sn_trainer *trainer, const sn_optimizer_options *options, double norm);

@@ -1,0 +1,99 @@
+/* sensorium train RECIPE.yaml: one stage of a paper's training, resumable. */
+#include "cli/command.h"
+#include "train/run.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static atomic_bool cancelled;
+
+static void on_signal(int number) {
+    (void)number;
+    atomic_store(&cancelled, true);
+}
+
+typedef struct view {
+    bool terminal, json;
+    int64_t skipped;
+} view;
+
+static void on_step(void *context, const sn_step_report *r) {
+    const view *v = context;
+    double left = r->seconds * (double)(r->steps - r->step);
+    if (v->json) return;
+    if (!v->terminal && !r->checkpoint) return;
+    printf("%sstep %lld/%lld  loss %.4f  norm %.3f  lr %.3g  %.0f tokens/s  %.0f s left%s", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss, r->grad_norm, r->lr,
+           r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left, v->terminal && !r->checkpoint ? "" : "\n");
+    fflush(stdout);
+}
+
+static void on_skip(void *context, const char *sample, const char *why) {
+    view *v = context;
+    if (v->skipped++ < 20) fprintf(stderr, "%ssensorium: sample %s is skipped: %s\n", v->terminal ? "\r\033[K" : "", sample, why);
+    if (v->skipped == 20) fputs("sensorium: further skipped samples are only counted\n", stderr);
+}
+
+static void print_survey(const sn_training *t, const sn_data_report *d) {
+    int64_t learning = 0, all = 0;
+    for (size_t i = 0; i < t->trainer.count; i++) learning += t->trainer.trainables[i].count;
+    for (size_t i = 0; i < t->model->store->count; i++) all += sn_shape_count(&t->model->store->entries[i]->weight.shape);
+    printf("%-22s%s, %s\n", "model", t->model->system->title, t->model->layout);
+    printf("%-22s%lld of %lld (%zu tensors)\n", "parameters that learn", (long long)learning, (long long)all, t->trainer.count);
+    printf("%-22s%.1f MB (masters, gradients, two moments)\n", "memory for learning", 16e-6 * (double)learning);
+    printf("%-22s%lld, usable %lld, without a learnt token %lld, broken %lld\n", "samples", (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken);
+    printf("%-22s%lld (%.1f a sample), longest sample %lld positions\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest);
+    printf("%-22s%lld of %u samples (%u a pass), %lld done\n", "steps", (long long)t->steps, t->recipe->batch.size, t->recipe->batch.micro, (long long)t->state.step);
+}
+
+static sn_status run(const sn_arguments *a, sn_error *error) {
+    const char *set[64];
+    int num_set = 0;
+    for (const char *value; num_set < 64 && (value = sn_argument_at(a, "set", num_set)); num_set++) set[num_set] = value;
+    int64_t threads = 0;
+    sn_recipe *recipe;
+    sn_status status = sn_argument_integer(a, "threads", 1, 1024, &threads, error);
+    if (!status) status = sn_recipe_read(a->plain[0], set, num_set, &recipe, error);
+    if (status) return status;
+    view v = {.terminal = isatty(1), .json = sn_argument_given(a, "json")};
+    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .cancel = &cancelled};
+    sn_training training;
+    if ((status = sn_training_open(recipe, (int)threads, sn_argument_given(a, "fresh"), &hooks, &training, error))) {
+        sn_recipe_free(recipe);
+        return status;
+    }
+    sn_data_report data;
+    char *exported = NULL;
+    status = sn_training_survey(&training, &data, error);
+    if (!status && !v.json) print_survey(&training, &data);
+    if (!status && v.json && sn_argument_given(a, "dry-run"))
+        printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"learnt\": %lld, \"steps\": %lld}\n", (long long)data.samples, (long long)data.usable,
+               (long long)data.without_labels, (long long)data.broken, (long long)data.learnt, (long long)training.steps);
+    if (!status && !sn_argument_given(a, "dry-run")) {
+        signal(SIGINT, on_signal);
+        signal(SIGTERM, on_signal);
+        status = sn_training_run(&training, &exported, error);
+        if (!status) printf(v.json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported, (long long)training.state.step, (long long)training.state.skipped);
+    }
+    sn_free(exported);
+    sn_training_close(&training);
+    sn_recipe_free(recipe);
+    return status;
+}
+
+static const sn_option options[] = {
+    {"set", 0, "NAME=VALUE", "override a word of the recipe, e.g. optimizer.lr=1e-4 (may be given again)"},
+    {"dry-run", 0, NULL, "check everything, print what would be trained, and stop"},
+    {"fresh", 0, NULL, "begin at step 0 even if save.folder holds a checkpoint"},
+    {"threads", 0, "N", "threads that compute (default: all)"},
+    {"json", 0, NULL, "results as JSON"},
+    {0},
+};
+static const sn_option *const tables[] = {options, NULL};
+
+const sn_command sn_command_train = {
+    .name = "train", .summary = "one stage of a paper's training, resumable", .plain = "RECIPE", .min_plain = 1, .max_plain = 1,
+    .details = "RECIPE is a YAML file (recipes/ holds the papers' own). A run goes on from the newest checkpoint in its\n"
+               "save.folder; Ctrl-C ends it after the present step with a checkpoint.",
+    .example = "sensorium train recipes/llava-stage1.yaml --dry-run", .tables = tables, .run = run};

@@ -1,0 +1,217 @@
+/* Writing aside, renaming; reading back with every name and shape checked. */
+#include "train/checkpoint.h"
+
+#include "base/json.h"
+#include "weights/writer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const kinds[] = {"value", "m", "v"};
+
+static float *part_of(const sn_trainable *t, int kind) { return kind == 0 ? t->value : kind == 1 ? t->m : t->v; }
+
+static void remove_folder(const char *path) {
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        char *file = sn_path_join(path, e->d_name);
+        if (file) unlink(file);
+        sn_free(file);
+    }
+    if (dir) closedir(dir);
+    rmdir(path);
+}
+
+/* The number of a folder called step-N (whole) or step-N.part; -1 for other names. */
+static int64_t step_of(const char *name, bool *part) {
+    char *end;
+    if (strncmp(name, "step-", 5) != 0) return -1;
+    long long n = strtoll(name + 5, &end, 10);
+    *part = strcmp(end, ".part") == 0;
+    return end > name + 5 && (*end == 0 || *part) && n >= 0 ? n : -1;
+}
+
+static int descending(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (y > x) - (y < x);
+}
+
+/* Whole checkpoints, newest first; unfinished ones are removed. */
+static int64_t *list_steps(const char *folder, size_t *count) {
+    size_t capacity = 0;
+    int64_t *steps = NULL;
+    *count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        bool part;
+        int64_t step = step_of(e->d_name, &part);
+        if (step < 0) continue;
+        char *path = sn_path_join(folder, e->d_name);
+        if (part && path) remove_folder(path);
+        else if (sn_grow((void **)&steps, &capacity, *count + 1, sizeof *steps)) steps[(*count)++] = step;
+        sn_free(path);
+    }
+    if (dir) closedir(dir);
+    if (*count) qsort(steps, *count, sizeof *steps, descending);
+    return steps;
+}
+
+static void sync_folder(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) fsync(fd), close(fd);
+}
+
+static sn_status write_parameters(const char *path, const sn_trainer *t, sn_error *error) {
+    sn_arena *arena = sn_arena_new();
+    sn_tensor_out *tensors = sn_alloc(3 * t->count + 1, sizeof *tensors);
+    sn_status status = arena && tensors ? SN_OK : sn_fail_memory(error);
+    for (size_t i = 0; i < t->count && !status; i++)
+        for (int k = 0; k < 3; k++)
+            tensors[3 * i + (size_t)k] = (sn_tensor_out){sn_arena_format(arena, "%s/%s", kinds[k], t->trainables[i].entry->name), SN_TYPE_F32, t->trainables[i].entry->weight.shape, part_of(&t->trainables[i], k)};
+    if (!status) status = sn_safetensors_write(path, tensors, 3 * t->count, error);
+    sn_free(tensors);
+    sn_arena_free(arena);
+    return status;
+}
+
+sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_training_state *state, unsigned keep, sn_error *error) {
+    char *whole = sn_format("%s/step-%" PRId64, folder, state->step), *part = sn_format("%s/step-%" PRId64 ".part", folder, state->step);
+    char *parameters = part ? sn_path_join(part, "parameters.safetensors") : NULL, *json = part ? sn_path_join(part, "state.json") : NULL;
+    char *text = sn_format("{\"version\": 1, \"step\": %" PRId64 ", \"skipped\": %" PRId64 ", \"recipe\": \"%016" PRIx64 "\"}\n", state->step, state->skipped, state->recipe);
+    sn_status status = whole && part && parameters && json && text ? SN_OK : sn_fail_memory(error);
+    if (!status) {
+        remove_folder(part);
+        if (mkdir(part, 0755) != 0) status = sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", part, strerror(errno));
+    }
+    if (!status) status = write_parameters(parameters, t, error);
+    if (!status) status = sn_write_file(json, text, strlen(text), error);
+    if (!status) {
+        sync_folder(part);
+        remove_folder(whole);
+        if (rename(part, whole) != 0) status = sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", whole, strerror(errno));
+        sync_folder(folder);
+    }
+    if (status && part) remove_folder(part);
+    size_t count = 0;
+    int64_t *steps = status ? NULL : list_steps(folder, &count);
+    for (size_t i = keep; i < count; i++) {
+        char *old = sn_format("%s/step-%" PRId64, folder, steps[i]);
+        if (old) remove_folder(old);
+        sn_free(old);
+    }
+    sn_free(steps);
+    sn_free(whole);
+    sn_free(part);
+    sn_free(parameters);
+    sn_free(json);
+    sn_free(text);
+    return status;
+}
+
+static sn_status read_state(const char *path, uint64_t recipe, sn_training_state *state, sn_error *error) {
+    json_t *root;
+    sn_status status = sn_json_file(path, 1 << 16, &root, error);
+    if (status) return status;
+    const char *hash = sn_json_string(root, "recipe");
+    status = sn_json_integer(path, root, "step", 0, INT64_MAX, &state->step, error);
+    if (!status) status = sn_json_integer(path, root, "skipped", 0, INT64_MAX, &state->skipped, error);
+    state->recipe = hash ? strtoull(hash, NULL, 16) : 0;
+    if (!status && state->recipe != recipe)
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: this checkpoint belongs to another recipe (data, batch, optimizer, schedule or seed differ); use another save.folder or --fresh", path);
+    json_decref(root);
+    return status;
+}
+
+static sn_status read_parameters(const char *path, sn_trainer *t, sn_error *error) {
+    sn_source *source;
+    sn_status status = sn_source_open(path, &source, error);
+    if (status) return status;
+    for (size_t i = 0; i < t->count && !status; i++)
+        for (int k = 0; k < 3 && !status; k++) {
+            char name[600];
+            snprintf(name, sizeof name, "%s/%s", kinds[k], t->trainables[i].entry->name);
+            const sn_source_tensor *tensor = sn_source_find(source, name);
+            if (!tensor || tensor->type != SN_TYPE_F32 || !sn_shape_equal(&tensor->shape, &t->trainables[i].entry->weight.shape))
+                status = sn_fail(error, SN_ERROR_INPUT, "%s: %s: missing or of another shape: not a whole checkpoint of this model", path, name);
+            else
+                memcpy(part_of(&t->trainables[i], k), tensor->data, (size_t)t->trainables[i].count * sizeof(float));
+        }
+    if (!status && source->count != 3 * t->count) status = sn_fail(error, SN_ERROR_INPUT, "%s: found %zu tensors, expected %zu", path, source->count, 3 * t->count);
+    sn_source_close(source);
+    return status;
+}
+
+sn_status sn_checkpoint_read(const char *folder, sn_trainer *t, uint64_t recipe, sn_training_state *state, bool *found, sn_error *error) {
+    size_t count;
+    int64_t *steps = list_steps(folder, &count);
+    *found = count > 0;
+    sn_status status = SN_OK;
+    if (count) {
+        char *parameters = sn_format("%s/step-%" PRId64 "/parameters.safetensors", folder, steps[0]), *json = sn_format("%s/step-%" PRId64 "/state.json", folder, steps[0]);
+        status = parameters && json ? read_state(json, recipe, state, error) : sn_fail_memory(error);
+        if (!status) status = read_parameters(parameters, t, error);
+        t->step = state->step;
+        sn_free(parameters);
+        sn_free(json);
+    }
+    sn_free(steps);
+    return status;
+}
+
+/* ---- export ---- */
+
+static const sn_trainable *trainable_of(const sn_trainer *t, const char *published) {
+    for (size_t i = 0; i < t->count; i++)
+        if (strcmp(t->trainables[i].entry->published, published) == 0) return &t->trainables[i];
+    return NULL;
+}
+
+/* A trained parameter in its stored type. */
+static void *stored_bytes(sn_arena *arena, const sn_trainable *t) {
+    int64_t bytes = 0;
+    void *to = sn_type_bytes(t->stored, t->count, &bytes) ? sn_arena_alloc(arena, (size_t)bytes, 1) : NULL;
+    if (to) sn_type_of(t->stored)->from_float(t->value, to, t->count);
+    return to;
+}
+
+sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, char **path, sn_error *error) {
+    bool connector = true;
+    for (size_t i = 0; i < t->count; i++) connector &= strncmp(t->trainables[i].entry->name, "projector.", 10) == 0;
+    sn_source *source = t->model->sources[0];
+    size_t most = t->count + source->count, n = 0;
+    sn_arena *arena = sn_arena_new();
+    sn_tensor_out *tensors = sn_alloc(most + 1, sizeof *tensors);
+    *path = sn_path_join(folder, connector ? "mm_projector.safetensors" : "model.safetensors");
+    sn_status status = arena && tensors && *path ? SN_OK : sn_fail_memory(error);
+    for (size_t i = 0; i < t->count && !status; i++) {
+        const sn_trainable *p = &t->trainables[i];
+        tensors[n++] = (sn_tensor_out){p->entry->published, p->stored, p->entry->weight.shape, stored_bytes(arena, p)};
+        if (!tensors[n - 1].data) status = sn_fail_memory(error);
+    }
+    for (size_t i = 0; i < source->count && !connector && !status; i++) { /* the tensors that did not learn, as they are */
+        const sn_source_tensor *s = &source->tensors[i];
+        if (trainable_of(t, s->name) || !sn_type_of(s->type)->to_float) continue;
+        if (!s->data || !s->contiguous) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s is stored as a view; convert the model first", s->file, s->name);
+        tensors[n++] = (sn_tensor_out){s->name, s->type, s->shape, s->data};
+    }
+    if (!status) status = sn_safetensors_write(*path, tensors, n, error);
+    sn_source *back = NULL; /* read back and counted: what was written is what will be read */
+    if (!status) status = sn_source_open(*path, &back, error);
+    if (!status && back->count != n) status = sn_fail(error, SN_ERROR_IO, "%s: wrote %zu tensors, read %zu back", *path, n, back->count);
+    sn_source_close(back);
+    sn_free(tensors);
+    sn_arena_free(arena);
+    if (status) {
+        sn_free(*path);
+        *path = NULL;
+    }
+    return status;
+}

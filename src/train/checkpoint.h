@@ -1,0 +1,26 @@
+/* Checkpoints: folders step-N that are whole or not there (decisions D24).
+ *
+ * A folder holds state.json and parameters.safetensors with, for every parameter that learns, its f32 master and
+ * AdamW's two moments. It is written as step-N.part, synced, then renamed; the last `keep` stay. */
+#ifndef SN_TRAIN_CHECKPOINT_H
+#define SN_TRAIN_CHECKPOINT_H
+
+#include "train/step.h"
+
+typedef struct sn_training_state {
+    int64_t step;    /* steps done */
+    int64_t skipped; /* samples that could not be used so far */
+    uint64_t recipe; /* sn_recipe_hash */
+} sn_training_state;
+
+sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, const sn_training_state *state, unsigned keep, sn_error *error);
+
+/* The newest whole checkpoint of the folder into the trainer; *found is false where there is none. One of another
+ * recipe is an error. Unfinished ones are removed. */
+sn_status sn_checkpoint_read(const char *folder, sn_trainer *trainer, uint64_t recipe, sn_training_state *state, bool *found, sn_error *error);
+
+/* What was learnt, in the stored types and published names: mm_projector.safetensors where only the connector learns,
+ * else model.safetensors with every tensor of the language model's source. *path (sn_free) gets the file. */
+sn_status sn_checkpoint_export(const char *folder, const sn_trainer *trainer, char **path, sn_error *error);
+
+#endif

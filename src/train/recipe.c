@@ -1,0 +1,188 @@
+/* The schema of a recipe, its defaults and ranges. libcyaml reads it against the schema: a word that is not in it is an
+ * error with its line. */
+#include "train/recipe.h"
+
+#include "base/file.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "train/schedule.h"
+
+#include <cyaml/cyaml.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT(type, key) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, key, 0, CYAML_UNLIMITED)
+#define REAL(type, key) CYAML_FIELD_FLOAT(#key, CYAML_FLAG_OPTIONAL, type, key)
+#define WHOLE(type, key) CYAML_FIELD_UINT(#key, CYAML_FLAG_OPTIONAL, type, key)
+#define PART(key, fields) CYAML_FIELD_MAPPING(#key, CYAML_FLAG_OPTIONAL, sn_recipe, key, fields)
+
+static const cyaml_schema_field_t model_fields[] = {
+    TEXT(sn_recipe_model, path), TEXT(sn_recipe_model, llm), TEXT(sn_recipe_model, vision), TEXT(sn_recipe_model, connector),
+    TEXT(sn_recipe_model, base), TEXT(sn_recipe_model, delta), TEXT(sn_recipe_model, tokenizer), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t data_fields[] = {
+    CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, sn_recipe_data, path, 1, CYAML_UNLIMITED), TEXT(sn_recipe_data, images), CYAML_FIELD_END};
+static const cyaml_schema_value_t data_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sn_recipe_data, data_fields)};
+
+static const cyaml_schema_field_t optimizer_fields[] = {
+    REAL(sn_recipe_optimizer, lr), REAL(sn_recipe_optimizer, beta1), REAL(sn_recipe_optimizer, beta2), REAL(sn_recipe_optimizer, eps),
+    REAL(sn_recipe_optimizer, weight_decay), REAL(sn_recipe_optimizer, max_grad_norm), REAL(sn_recipe_optimizer, connector_lr), CYAML_FIELD_END};
+
+static const cyaml_strval_t schedules[] = {{"constant", SN_SCHEDULE_CONSTANT}, {"linear", SN_SCHEDULE_LINEAR}, {"cosine", SN_SCHEDULE_COSINE}};
+static const cyaml_schema_field_t schedule_fields[] = {
+    CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_schedule, name, schedules, 3), REAL(sn_recipe_schedule, warmup_ratio), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t batch_fields[] = {WHOLE(sn_recipe_batch, size), WHOLE(sn_recipe_batch, micro), CYAML_FIELD_END};
+static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), CYAML_FIELD_END};
+static const cyaml_strval_t broken_words[] = {{"skip", 0}, {"stop", 1}};
+
+static const cyaml_schema_field_t recipe_fields[] = {
+    CYAML_FIELD_MAPPING("model", CYAML_FLAG_DEFAULT, sn_recipe, model, model_fields),
+    CYAML_FIELD_STRING_PTR("stage", CYAML_FLAG_POINTER, sn_recipe, stage, 1, CYAML_UNLIMITED),
+    TEXT(sn_recipe, template),
+    CYAML_FIELD_SEQUENCE("data", CYAML_FLAG_POINTER, sn_recipe, data, &data_entry, 1, 64),
+    PART(optimizer, optimizer_fields),
+    PART(schedule, schedule_fields),
+    PART(batch, batch_fields),
+    WHOLE(sn_recipe, epochs),
+    WHOLE(sn_recipe, steps),
+    WHOLE(sn_recipe, max_length),
+    WHOLE(sn_recipe, seed),
+    CYAML_FIELD_ENUM("broken", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe, broken, broken_words, 2),
+    PART(save, save_fields),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, sn_recipe, recipe_fields)};
+
+static void *memory(void *context, void *old, size_t size) {
+    (void)context;
+    if (size == 0) {
+        free(old);
+        return NULL;
+    }
+    return realloc(old, size);
+}
+
+/* libcyaml explains itself line by line; the last two lines say what and where. */
+static void collect(cyaml_log_t level, void *context, const char *format, va_list arguments) {
+    char line[300];
+    if (level < CYAML_LOG_ERROR) return;
+    vsnprintf(line, sizeof line, format, arguments);
+    const char *text = strncmp(line, "Load: ", 6) == 0 ? line + 6 : line;
+    while (*text == ' ') text++;
+    size_t length = strcspn(text, "\n");
+    sn_buf *out = context;
+    if (strncmp(text, "Backtrace", 9) == 0 || out->length > 400) return;
+    sn_buf_printf(out, "%s%.*s", out->length ? "; " : "", (int)length, text);
+}
+
+static cyaml_config_t config_of(sn_buf *log) {
+    return (cyaml_config_t){.log_fn = collect, .log_ctx = log, .mem_fn = memory, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_DEFAULT};
+}
+
+void sn_recipe_free(sn_recipe *recipe) {
+    sn_buf log = {0};
+    cyaml_config_t config = config_of(&log);
+    cyaml_free(&config, &schema, recipe, 0);
+    sn_buf_free(&log);
+}
+
+/* ---- overrides ---- */
+
+static const struct override {
+    const char *name;
+    size_t place;
+    char kind; /* r real, u whole number, s text */
+} overrides[] = {
+    {"optimizer.lr", offsetof(sn_recipe, optimizer.lr), 'r'}, {"optimizer.weight_decay", offsetof(sn_recipe, optimizer.weight_decay), 'r'},
+    {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
+    {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
+    {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
+    {"save.folder", offsetof(sn_recipe, save.folder), 's'}, {"save.every", offsetof(sn_recipe, save.every), 'u'}, {"save.keep", offsetof(sn_recipe, save.keep), 'u'},
+    {"model.path", offsetof(sn_recipe, model.path), 's'}, {"model.llm", offsetof(sn_recipe, model.llm), 's'}, {"model.vision", offsetof(sn_recipe, model.vision), 's'},
+    {"stage", offsetof(sn_recipe, stage), 's'}, {"template", offsetof(sn_recipe, template), 's'}};
+
+static sn_status apply(sn_recipe *r, const char *set, sn_error *error) {
+    const char *equal = strchr(set, '=');
+    if (!equal) return sn_fail(error, SN_ERROR_USAGE, "--set %s: expected NAME=VALUE", set);
+    for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++) {
+        const struct override *o = &overrides[i];
+        if (strlen(o->name) != (size_t)(equal - set) || strncmp(o->name, set, strlen(o->name)) != 0) continue;
+        char *end = NULL;
+        void *place = (char *)r + o->place;
+        if (o->kind == 's') {
+            free(*(char **)place);
+            *(char **)place = strdup(equal + 1);
+            return *(char **)place ? SN_OK : sn_fail_memory(error);
+        }
+        locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+        double number = strtod_l(equal + 1, &end, c);
+        freelocale(c);
+        if (!equal[1] || *end || (o->kind == 'u' && !(number >= 0 && number <= 4294967295.0 && number == (double)(unsigned)number)))
+            return sn_fail(error, SN_ERROR_USAGE, "--set %s: expected a %snumber", set, o->kind == 'u' ? "whole " : "");
+        if (o->kind == 'u') *(unsigned *)place = (unsigned)number;
+        else *(double *)place = number;
+        return SN_OK;
+    }
+    return sn_fail(error, SN_ERROR_USAGE, "--set %s: there is no such word in a recipe, or it cannot be set here", set);
+}
+
+/* ---- ranges ---- */
+
+static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
+    sn_recipe_optimizer *o = &r->optimizer;
+    if (o->beta1 == 0) o->beta1 = 0.9;
+    if (o->beta2 == 0) o->beta2 = 0.999;
+    if (o->eps == 0) o->eps = 1e-8;
+    if (r->batch.size == 0) r->batch.size = 1;
+    if (r->batch.micro == 0 || r->batch.micro > r->batch.size) r->batch.micro = r->batch.size;
+    if (r->epochs == 0) r->epochs = 1;
+    if (r->save.keep == 0) r->save.keep = 2;
+    const struct {
+        const char *name;
+        double value, low, high;
+    } ranges[] = {{"optimizer.lr", o->lr, 1e-12, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
+                  {"optimizer.weight_decay", o->weight_decay, 0, 10}, {"optimizer.max_grad_norm", o->max_grad_norm, 0, 1e9}, {"optimizer.connector_lr", o->connector_lr, 0, 10},
+                  {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"batch.size", r->batch.size, 1, 65536}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
+            return sn_fail(error, SN_ERROR_USAGE, "%s: %s: found %g, expected %g to %g", path, ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high);
+    if (!r->save.folder) return sn_fail(error, SN_ERROR_USAGE, "%s: save.folder: missing; it is where checkpoints and the result go", path);
+    return SN_OK;
+}
+
+sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, sn_recipe **out, sn_error *error) {
+    char *bytes;
+    size_t length;
+    *out = NULL;
+    sn_status status = sn_read_file(path, 1 << 20, &bytes, &length, error);
+    if (status) return status;
+    sn_buf log = {0};
+    cyaml_config_t config = config_of(&log);
+    sn_recipe *r = NULL;
+    cyaml_err_t code = cyaml_load_data((const uint8_t *)bytes, length, &config, &schema, (cyaml_data_t **)&r, NULL);
+    sn_free(bytes);
+    if (code != CYAML_OK || !r) {
+        status = sn_fail(error, SN_ERROR_USAGE, "%s: %s", path, log.length ? log.data : cyaml_strerror(code));
+        sn_buf_free(&log);
+        return status;
+    }
+    sn_buf_free(&log);
+    for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error);
+    if (!status) status = check(path, r, error);
+    if (status) sn_recipe_free(r);
+    else *out = r;
+    return status;
+}
+
+uint64_t sn_recipe_hash(const sn_recipe *r) {
+    sn_buf text = {0};
+    sn_buf_printf(&text, "%s|%s|%a %a %a %a %a %a %a|%d %a|%u|%u %u %u %u", r->stage, r->template ? r->template : "", r->optimizer.lr, r->optimizer.beta1, r->optimizer.beta2,
+                  r->optimizer.eps, r->optimizer.weight_decay, r->optimizer.max_grad_norm, r->optimizer.connector_lr, r->schedule.name, r->schedule.warmup_ratio, r->batch.size,
+                  r->epochs, r->steps, r->max_length, r->seed);
+    for (unsigned i = 0; i < r->data_count; i++) sn_buf_printf(&text, "|%s", r->data[i].path);
+    uint64_t hash = text.data ? sn_hash(text.data, text.length, 1) : 0;
+    sn_buf_free(&text);
+    return hash;
+}

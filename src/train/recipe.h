@@ -1,0 +1,56 @@
+/* A recipe: one stage of a training run as a YAML file, checked whole before anything starts. */
+#ifndef SN_TRAIN_RECIPE_H
+#define SN_TRAIN_RECIPE_H
+
+#include "base/error.h"
+
+typedef struct sn_recipe_data {
+    char *path, *images;
+} sn_recipe_data;
+
+typedef struct sn_recipe_model {
+    char *path, *llm, *vision, *connector, *base, *delta, *tokenizer;
+} sn_recipe_model;
+
+typedef struct sn_recipe_optimizer {
+    double lr, beta1, beta2, eps, weight_decay, max_grad_norm, connector_lr; /* beta1, beta2, eps: 0 = AdamW's own */
+} sn_recipe_optimizer;
+
+typedef struct sn_recipe_schedule {
+    int name; /* sn_schedule_kind */
+    double warmup_ratio;
+} sn_recipe_schedule;
+
+typedef struct sn_recipe_batch {
+    unsigned size, micro; /* samples of a step; of one pass through the model (0 = all of them) */
+} sn_recipe_batch;
+
+typedef struct sn_recipe_save {
+    char *folder;
+    unsigned every, keep; /* steps between checkpoints (0 = only at the end); how many stay (0 = 2) */
+} sn_recipe_save;
+
+typedef struct sn_recipe {
+    sn_recipe_model model;
+    char *stage, *template;
+    sn_recipe_data *data;
+    unsigned data_count;
+    sn_recipe_optimizer optimizer;
+    sn_recipe_schedule schedule;
+    sn_recipe_batch batch;
+    unsigned epochs, steps; /* steps 0 = as many as the epochs (0 = 1) have */
+    unsigned max_length;    /* positions of a sample, pictures included; 0 = the model's window */
+    unsigned seed;
+    int broken; /* a sample that cannot be read: 0 = counted, named, skipped; 1 = the run stops */
+    sn_recipe_save save;
+} sn_recipe;
+
+/* Reads and checks a recipe; `set` are overrides "optimizer.lr=1e-4". A word that is not known is an error with its line.
+ * Relative paths are relative to the present folder. */
+sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, sn_recipe **out, sn_error *error);
+void sn_recipe_free(sn_recipe *recipe);
+
+/* What identifies a run: everything that changes its numbers. A checkpoint of another recipe is refused. */
+uint64_t sn_recipe_hash(const sn_recipe *recipe);
+
+#endif

@@ -1,0 +1,238 @@
+/* The loop. A step's samples are known from its number alone, so a run that goes on from a checkpoint takes the same
+ * samples in the same order and ends with the same bits as one that never stopped. */
+#include "train/run.h"
+
+#include "generate/answer.h"
+#include "train/report.h"
+#include "train/schedule.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void sn_training_close(sn_training *t) {
+    sn_trainer_close(&t->trainer);
+    for (int i = 0; i < t->num_sets; i++) sn_dataset_close(t->sets[i]);
+    sn_free(t->sets);
+    sn_model_close(t->model);
+    sn_engine_free(t->engine);
+    *t = (sn_training){0};
+}
+
+static sn_status open_data(sn_training *t, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    t->sets = sn_alloc(r->data_count, sizeof *t->sets);
+    if (!t->sets) return sn_fail_memory(error);
+    for (unsigned i = 0; i < r->data_count; i++) {
+        sn_status status = sn_dataset_open(r->data[i].path, r->data[i].images, &t->sets[i], error);
+        if (status) return status;
+        t->num_sets++;
+        t->samples += (int64_t)sn_dataset_count(t->sets[i]);
+    }
+    t->steps = r->steps ? r->steps : (t->samples * r->epochs + r->batch.size - 1) / r->batch.size;
+    return SN_OK;
+}
+
+sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error) {
+    *out = (sn_training){.recipe = r, .hooks = *hooks};
+    const sn_recipe_model *m = &r->model;
+    sn_model_files files = {.main = m->path, .llm = m->llm, .vision = m->vision, .connector = m->connector, .base = m->base, .delta = m->delta, .tokenizer = m->tokenizer};
+    bool found = false;
+    sn_status status = sn_engine_new(threads, &out->engine, error);
+    if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
+    if (!status && !out->model->system->sample) status = sn_fail(error, SN_ERROR_SUPPORT, "%s cannot be trained", out->model->system->title);
+    if (!status) status = open_data(out, error);
+    if (!status) status = sn_trainer_open(out->model, r->stage, &out->trainer, error);
+    if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
+    uint64_t hash = sn_recipe_hash(r);
+    if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
+    if (!found) out->state = (sn_training_state){.recipe = hash};
+    out->trainer.step = out->state.step;
+    if (status) sn_training_close(out);
+    return status;
+}
+
+/* ---- samples ---- */
+
+static const json_t *sample_at(const sn_training *t, int64_t index, const sn_dataset **set) {
+    for (int i = 0; i < t->num_sets; i++) {
+        int64_t count = (int64_t)sn_dataset_count(t->sets[i]);
+        if (index < count) {
+            *set = t->sets[i];
+            return sn_dataset_sample(t->sets[i], (size_t)index);
+        }
+        index -= count;
+    }
+    return NULL;
+}
+
+/* A sample's ids and labels, cut to the window, and its pictures. */
+static sn_status prepare(const sn_training *t, int64_t index, bool pictures, sn_sample *sample, float **pixels, const char **id, sn_error *error) {
+    const sn_dataset *set = NULL;
+    const json_t *object = sample_at(t, index, &set);
+    const char *template = t->recipe->template ? t->recipe->template : strcmp(t->recipe->stage, "stage1") == 0 ? "plain" : "v1";
+    size_t window = t->recipe->max_length ? t->recipe->max_length : (size_t)t->model->lm.max_positions;
+    char *paths[SN_MAX_MEDIA] = {0};
+    *pixels = NULL;
+    *id = sn_json_string(object, "id");
+    sn_status status = t->model->system->sample(t->model, template, object, sample, error);
+    if (status) return status;
+    if (sample->ids.count > window) sample->ids.count = sample->labels.count = window;
+    for (int i = 0; i < sample->num_media && pictures && !status; i++)
+        if (!(paths[i] = sn_path_join(sn_dataset_images(set), sample->media[i]))) status = sn_fail_memory(error);
+    if (!status && pictures) status = sn_load_pictures(t->model, (const char *const *)paths, sample->num_media, NULL, pixels, error);
+    for (int i = 0; i < SN_MAX_MEDIA; i++) sn_free(paths[i]);
+    return status;
+}
+
+static void free_sample(sn_sample *sample) {
+    sn_ids_free(&sample->ids);
+    sn_ids_free(&sample->labels);
+}
+
+/* Counts, names and skips; or lets the run stop, as the recipe says. */
+static sn_status skip(sn_training *t, int64_t index, const char *id, sn_status status, sn_error *error) {
+    char name[64];
+    snprintf(name, sizeof name, "number %lld", (long long)index);
+    if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, id ? id : name, error->message);
+    t->state.skipped++;
+    return t->recipe->broken || status == SN_ERROR_MEMORY ? status : SN_OK;
+}
+
+sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *error) {
+    *out = (sn_data_report){.samples = t->samples};
+    for (int64_t i = 0; i < t->samples; i++) {
+        sn_sample sample = {0};
+        float *pixels;
+        const char *id;
+        sn_status status = prepare(t, i, false, &sample, &pixels, &id, error);
+        int64_t learnt = status ? 0 : sn_sample_learnt(&sample);
+        if (!status && !learnt) status = sn_fail(error, SN_ERROR_INPUT, "no learnt token within %zu positions", sample.ids.count), out->without_labels++;
+        else if (status) out->broken++;
+        else out->usable++;
+        if ((int64_t)sample.ids.count > out->longest) out->longest = (int64_t)sample.ids.count;
+        out->learnt += learnt;
+        free_sample(&sample);
+        if (status) skip(t, i, id, status, error);
+    }
+    t->state.skipped = 0;
+    *error = (sn_error){0};
+    return out->usable ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
+}
+
+/* ---- one step ---- */
+
+typedef struct batch {
+    sn_sample *samples;
+    float **pixels;
+    int count;
+    int64_t learnt, tokens;
+} batch;
+
+static void free_batch(batch *b) {
+    for (int i = 0; i < b->count; i++) {
+        free_sample(&b->samples[i]);
+        sn_free(b->pixels[i]);
+    }
+    sn_free(b->samples);
+    sn_free(b->pixels);
+}
+
+static sn_status load_batch(sn_training *t, int64_t step, batch *b, sn_error *error) {
+    unsigned size = t->recipe->batch.size;
+    *b = (batch){.samples = sn_alloc(size, sizeof *b->samples), .pixels = sn_alloc(size, sizeof *b->pixels)};
+    sn_status status = b->samples && b->pixels ? SN_OK : sn_fail_memory(error);
+    for (unsigned i = 0; i < size && !status; i++) {
+        int64_t place = step * size + i, epoch = place / t->samples;
+        if (!t->recipe->steps && epoch >= t->recipe->epochs) break; /* the last step takes what is left */
+        int64_t index = (int64_t)sn_shuffled(t->recipe->seed, (uint64_t)epoch, (uint64_t)(place % t->samples), (uint64_t)t->samples);
+        sn_sample *sample = &b->samples[b->count];
+        const char *id = NULL;
+        *sample = (sn_sample){0};
+        status = prepare(t, index, true, sample, &b->pixels[b->count], &id, error);
+        int64_t learnt = status ? 0 : sn_sample_learnt(sample);
+        if (!status && !learnt) status = sn_fail(error, SN_ERROR_INPUT, "no learnt token");
+        if (status) {
+            sn_free(b->pixels[b->count]);
+            free_sample(sample);
+            status = skip(t, index, id, status, error);
+            continue;
+        }
+        b->learnt += learnt, b->tokens += (int64_t)sample->ids.count, b->count++;
+    }
+    if (status) free_batch(b);
+    return status;
+}
+
+/* Passes of `micro` samples; every one divides by the count of the whole step. */
+static sn_status gradients(sn_training *t, const batch *b, double *loss, sn_error *error) {
+    size_t size = 3 * (size_t)t->model->image_size * (size_t)t->model->image_size;
+    sn_status status = SN_OK;
+    *loss = 0;
+    for (int from = 0; from < b->count && !status; from += (int)t->recipe->batch.micro) {
+        int n = b->count - from < (int)t->recipe->batch.micro ? b->count - from : (int)t->recipe->batch.micro, pictures = 0;
+        for (int i = from; i < from + n; i++) pictures += b->samples[i].num_media;
+        float *pixels = sn_alloc((size_t)pictures * size + 1, sizeof *pixels), part = 0;
+        if (!pixels) return sn_fail_memory(error);
+        for (int i = from, at = 0; i < from + n; i++) {
+            if (b->samples[i].num_media) memcpy(pixels + (size_t)at * size, b->pixels[i], (size_t)b->samples[i].num_media * size * sizeof *pixels);
+            at += b->samples[i].num_media;
+        }
+        status = sn_trainer_gradients(&t->trainer, b->samples + from, n, pixels, pictures, b->learnt, from > 0, &part, error);
+        *loss += (double)part;
+        sn_free(pixels);
+    }
+    return status;
+}
+
+static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    double begun = now(), factor = sn_schedule_factor((sn_schedule_kind)r->schedule.name, r->schedule.warmup_ratio, t->state.step, t->steps);
+    sn_optimizer_options o = {.lr = r->optimizer.lr * factor, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
+                              .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr * factor};
+    batch b;
+    sn_status status = load_batch(t, t->state.step, &b, error);
+    if (status) return status;
+    *report = (sn_step_report){.lr = o.lr, .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
+    if (b.count) status = gradients(t, &b, &report->loss, error);
+    report->grad_norm = b.count && !status ? sn_trainer_norm(&t->trainer) : 0;
+    if (!status && b.count && (!isfinite(report->loss) || !isfinite(report->grad_norm)))
+        status = sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g; the last checkpoint stays; a lower optimizer.lr may help", (long long)t->state.step + 1,
+                         report->loss, report->grad_norm);
+    if (!status && b.count) sn_trainer_update(&t->trainer, &o, report->grad_norm);
+    free_batch(&b);
+    if (status) return status;
+    t->state.step++;
+    report->step = t->state.step, report->steps = t->steps, report->seconds = now() - begun;
+    return SN_OK;
+}
+
+sn_status sn_training_run(sn_training *t, char **exported, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    sn_metrics metrics;
+    *exported = NULL;
+    sn_status status = sn_metrics_open(r->save.folder, t->state.step, &metrics, error);
+    bool stop = false;
+    while (!status && t->state.step < t->steps && !stop) {
+        sn_step_report report;
+        if ((status = run_step(t, &report, error))) break;
+        stop = t->hooks.cancel && atomic_load(t->hooks.cancel);
+        report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0);
+        status = sn_metrics_add(&metrics, &report, error);
+        if (!status && report.checkpoint) status = sn_checkpoint_write(r->save.folder, &t->trainer, &t->state, r->save.keep, error);
+        if (!status && report.checkpoint) status = sn_metrics_report(&metrics, r->save.folder, error);
+        if (!status && t->hooks.on_step) t->hooks.on_step(t->hooks.context, &report);
+    }
+    sn_metrics_close(&metrics);
+    if (!status && stop && t->state.step < t->steps) return sn_fail(error, SN_ERROR_CANCELLED, "stopped after step %lld; the same command goes on from there", (long long)t->state.step);
+    return status ? status : sn_checkpoint_export(r->save.folder, &t->trainer, exported, error);
+}

@@ -1,0 +1,51 @@
+/* A run: a recipe from its first step, or from its last checkpoint, to its result. */
+#ifndef SN_TRAIN_RUN_H
+#define SN_TRAIN_RUN_H
+
+#include "data/dataset.h"
+#include "train/checkpoint.h"
+#include "train/recipe.h"
+
+/* What a step did. */
+typedef struct sn_step_report {
+    int64_t step, steps;     /* done, in all */
+    double loss, grad_norm, lr;
+    int64_t tokens, learnt;  /* positions run, tokens learnt */
+    double seconds;
+    bool checkpoint;         /* one was written after it */
+    bool empty;              /* no sample had anything to learn: nothing moved */
+} sn_step_report;
+
+typedef struct sn_run_hooks {
+    void *context;
+    void (*on_step)(void *context, const sn_step_report *report);
+    void (*on_skip)(void *context, const char *sample, const char *why);
+    const atomic_bool *cancel; /* ends the run after the present step, with a checkpoint */
+} sn_run_hooks;
+
+typedef struct sn_training {
+    const sn_recipe *recipe;
+    sn_engine *engine;
+    sn_model *model;
+    sn_trainer trainer;
+    sn_dataset **sets;
+    int num_sets;
+    int64_t samples, steps;
+    sn_training_state state;
+    sn_run_hooks hooks;
+} sn_training;
+
+/* Opens model, data and the last checkpoint (unless fresh), and checks that they fit each other. */
+sn_status sn_training_open(const sn_recipe *recipe, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error);
+void sn_training_close(sn_training *training);
+
+/* One look at every sample without running the model: learnt and dropped ones are counted, dropped ones named. */
+typedef struct sn_data_report {
+    int64_t samples, usable, without_labels, broken, learnt, longest;
+} sn_data_report;
+sn_status sn_training_survey(sn_training *training, sn_data_report *out, sn_error *error);
+
+/* Runs the steps that are left, with checkpoints, metrics.jsonl and report.html in save.folder; then exports. */
+sn_status sn_training_run(sn_training *training, char **exported, sn_error *error);
+
+#endif
