@@ -27,7 +27,11 @@ void sn_tokenizer_close(sn_tokenizer *t) {
     if (t->class) t->class->close(t->engine);
     sn_free(t->pieces);
     sn_free(t->added);
+    sn_free(t->single.items);
+    sn_free(t->pair.items);
     sn_map_free(t->index);
+    sn_map_free(t->added_index);
+    sn_trie_free(t->added_trie);
     sn_arena_free(t->arena);
     sn_free(t);
 }
@@ -37,27 +41,8 @@ const sn_tokenizer_info *sn_tokenizer_about(const sn_tokenizer *t) { return &t->
 /* ---- added tokens ---- */
 
 static sn_status add_token(sn_tokenizer *t, const char *where, const char *content, int64_t id, bool special, sn_error *error) {
-    size_t length = strlen(content);
-    if (length == 0) return SN_OK;
-    int64_t known;
-    if (id < 0 || id > 1 << 24) return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has the impossible id %lld", where, content, (long long)id);
-    if (sn_map_get(t->index, content, length, &known) && known != id)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has id %lld, but the vocabulary says %lld", where, content, (long long)id, (long long)known);
-    size_t piece_length;
-    const char *piece = sn_tokenizer_piece(t, (int32_t)id, &piece_length);
-    if (piece && (piece_length != length || memcmp(piece, content, length) != 0))
-        return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has id %lld, which is %s already", where, content, (long long)id, piece);
-    for (size_t i = 0; i < t->num_added; i++)
-        if (t->added[i].id == id) {
-            t->added[i].special |= special;
-            return SN_OK;
-        }
-    char *copy = sn_arena_strdup(t->arena, content);
-    if (!copy || !sn_grow((void **)&t->added, &t->added_capacity, t->num_added + 1, sizeof *t->added) || !sn_map_set(t->index, copy, length, id))
-        return sn_fail_memory(error);
-    t->added[t->num_added++] = (sn_added_token){.content = copy, .length = length, .id = (int32_t)id, .special = special};
-    if (id >= t->info.vocab_size) t->info.vocab_size = (int32_t)id + 1;
-    return SN_OK;
+    if (id < 0 || id > INT32_MAX) return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has the impossible id %lld", where, content, (long long)id);
+    return sn_added_add(t, where, (sn_added_token){.content = content, .length = strlen(content), .id = (int32_t)id, .special = special}, error);
 }
 
 /* Some files write a token as a string, some as {"content": …}; an empty one means "not given". */
@@ -95,7 +80,11 @@ static sn_status read_config(sn_tokenizer *t, const char *folder, sn_error *erro
             char *rest;
             long long id = strtoll(key, &rest, 10);
             const char *content = token_text(value);
-            if (content && *rest == 0 && !status) status = add_token(t, path, content, id, sn_json_bool(value, "special", true), error);
+            if (!content || *rest || status) continue;
+            if (id < 0 || id > INT32_MAX) return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has the impossible id %lld", path, content, id);
+            status = sn_added_add(t, path, (sn_added_token){.content = content, .length = strlen(content), .id = (int32_t)id, .special = sn_json_bool(value, "special", true),
+                                  .lstrip = sn_json_bool(value, "lstrip", false), .rstrip = sn_json_bool(value, "rstrip", false),
+                                  .single_word = sn_json_bool(value, "single_word", false), .normalized = sn_json_bool(value, "normalized", false)}, error);
         }
         /* special tokens by name: ids come from the vocabulary, which wins over config files (users/llava.md 19) */
         static const char *const names[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
@@ -118,7 +107,8 @@ static sn_status add_builtin(sn_tokenizer *t, sn_error *error) {
     int32_t ids[] = {t->info.bos, t->info.eos, t->info.unk};
     sn_status status = SN_OK;
     for (int i = 0; i < 3 && !status; i++)
-        if (ids[i] >= 0 && ids[i] < t->num_pieces) status = add_token(t, "vocabulary", t->pieces[ids[i]].text, ids[i], true, error);
+        if (ids[i] >= 0 && ids[i] < t->num_pieces)
+            status = sn_added_add(t, "vocabulary", (sn_added_token){.content = t->pieces[ids[i]].text, .length = t->pieces[ids[i]].length, .id = ids[i], .special = true, .builtin = true}, error);
     return status;
 }
 
@@ -134,22 +124,44 @@ static sn_status read_sentencepiece(sn_tokenizer *t, const char *path, sn_error 
     return status ? status : add_builtin(t, error);
 }
 
+/* The files that a folder may hold, in the order in which they are asked for (tokenizers.md 1). */
+static const struct source {
+    const char *name;
+    sn_status (*read)(sn_tokenizer *t, const char *path, sn_error *error);
+    bool sentencepiece;
+} sources[] = {{"tokenizer.json", sn_huggingface_read}, {"tokenizer.model", read_sentencepiece, true}, {"spiece.model", read_sentencepiece, true}};
+enum { NUM_SOURCES = sizeof sources / sizeof *sources };
+
+static sn_status open_folder(sn_tokenizer *t, const char *folder, bool prefer_sentencepiece, sn_error *error) {
+    for (int pass = prefer_sentencepiece ? 0 : 1; pass < 2; pass++)
+        for (int i = 0; i < NUM_SOURCES; i++) {
+            char *file = sources[i].sentencepiece || pass ? sn_path_join(folder, sources[i].name) : NULL;
+            bool there = file && sn_is_file(file);
+            sn_status status = there ? sources[i].read(t, file, error) : SN_OK;
+            sn_free(file);
+            if (!there) continue;
+            if (!status) status = read_added_tokens(t, folder, error);
+            return status ? status : read_config(t, folder, error);
+        }
+    return sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer: expected one of tokenizer.json, tokenizer.model, spiece.model", folder);
+}
+
+static sn_status open_file(sn_tokenizer *t, const char *path, sn_error *error) {
+    size_t length = strlen(path);
+    if (!sn_is_file(path)) return sn_fail(error, SN_ERROR_INPUT, "%s: there is no such file", path);
+    bool json = length >= 5 && strcmp(path + length - 5, ".json") == 0;
+    return json ? sn_huggingface_read(t, path, error) : read_sentencepiece(t, path, error);
+}
+
 sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_tokenizer **out, sn_error *error) {
-    (void)prefer_sentencepiece;
     *out = NULL;
     sn_tokenizer *t = sn_alloc(1, sizeof *t);
     if (!t) return sn_fail_memory(error);
     t->info = (sn_tokenizer_info){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .legacy = true};
     t->arena = sn_arena_new();
-    t->index = sn_map_new();
-    bool folder = sn_is_directory(path);
-    char *file = folder ? sn_path_join(path, "tokenizer.model") : sn_strdup(path);
-    sn_status status = t->arena && t->index && file ? SN_OK : sn_fail_memory(error);
-    if (!status && !sn_is_file(file)) status = sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer.model", path);
-    if (!status) status = read_sentencepiece(t, file, error);
-    if (!status && folder) status = read_added_tokens(t, path, error);
-    if (!status && folder) status = read_config(t, path, error);
-    sn_free(file);
+    t->index = sn_map_new(), t->added_index = sn_map_new(), t->added_trie = sn_trie_new();
+    sn_status status = t->arena && t->index && t->added_index && t->added_trie ? SN_OK : sn_fail_memory(error);
+    if (!status) status = sn_is_directory(path) ? open_folder(t, path, prefer_sentencepiece, error) : open_file(t, path, error);
     if (status)
         sn_tokenizer_close(t);
     else
@@ -165,59 +177,73 @@ int32_t sn_tokenizer_find(const sn_tokenizer *t, const char *content) {
 }
 
 const char *sn_tokenizer_piece(const sn_tokenizer *t, int32_t id, size_t *length) {
-    if (id >= 0 && id < t->num_pieces) {
+    if (id >= 0 && id < t->num_pieces && t->pieces[id].text) {
         *length = t->pieces[id].length;
         return t->pieces[id].text;
     }
-    for (size_t i = 0; i < t->num_added; i++)
-        if (t->added[i].id == id) {
-            *length = t->added[i].length;
-            return t->added[i].content;
-        }
-    return NULL;
-}
-
-static const sn_added_token *added_token(const sn_tokenizer *t, int32_t id) {
-    for (size_t i = 0; i < t->num_added; i++)
-        if (t->added[i].id == id) return &t->added[i];
-    return NULL;
+    const sn_added_token *added = sn_added_of(t, id);
+    *length = added ? added->length : 0;
+    return added ? added->content : NULL;
 }
 
 bool sn_tokenizer_is_special(const sn_tokenizer *t, int32_t id) {
-    const sn_added_token *added = added_token(t, id);
+    const sn_added_token *added = sn_added_of(t, id);
     return added && added->special;
 }
 
-/* The longest added token that stands at this place. */
-static const sn_added_token *token_at(const sn_tokenizer *t, const char *text, size_t length, const unsigned char *literal) {
-    const sn_added_token *best = NULL;
-    for (size_t i = 0; i < t->num_added; i++) {
-        const sn_added_token *a = &t->added[i];
-        if (a->length > length || (best && a->length <= best->length) || a->content[0] != text[0] || memcmp(text, a->content, a->length) != 0) continue;
-        if (literal && memchr(literal, 1, a->length)) continue;
-        best = a;
-    }
-    return best;
+/* Which tokens are cut out of the raw text: those that are not matched after normalising; where some words must not
+ * be read as special tokens, all special ones, since only here their places are known. */
+static bool wanted_raw(const sn_added_search *s, const sn_added_token *token, size_t begin, size_t end) {
+    const unsigned char *literal = s->context;
+    if (token->special && s->flags & SN_ENCODE_NO_SPECIAL) return false;
+    if (token->special && literal && memchr(literal + begin, 1, end - begin)) return false;
+    return !token->normalized || s->tokenizer->class->raw_matching || (token->special && s->flags & SN_ENCODE_OUTER_SPECIAL);
 }
+
+static sn_status encode_plain(const sn_tokenizer *t, const char *text, size_t length, const unsigned char *literal, int flags, sn_ids *out, sn_error *error) {
+    if (literal) flags |= SN_ENCODE_OUTER_SPECIAL;
+    sn_added_search s = {.tokenizer = t, .trie = t->added_trie, .text = text, .length = length, .wanted = wanted_raw, .context = literal, .flags = flags};
+    const sn_added_token *token;
+    size_t done = 0, begin, end;
+    sn_status status = SN_OK;
+    while (!status && (token = sn_added_next(&s, &begin, &end))) {
+        status = t->class->encode(t->engine, text + done, begin - done, done == 0, flags, out, error);
+        if (!status && !sn_ids_add(out, token->id)) status = sn_fail_memory(error);
+        done = end;
+    }
+    return status ? status : t->class->encode(t->engine, text + done, length - done, done == 0, flags, out, error);
+}
+
+static bool end_token(const sn_tokenizer *t, bool wanted, int32_t id, sn_ids *out) { return !wanted || id < 0 || sn_ids_add(out, id); }
 
 sn_status sn_tokenizer_encode(const sn_tokenizer *t, const char *text, size_t length, const unsigned char *literal, int flags, sn_ids *out,
                               sn_error *error) {
+    bool ends = flags & SN_ENCODE_SPECIAL_ENDS;
+    size_t items = ends ? t->single.count : 0;
     sn_status status = SN_OK;
-    if (flags & SN_ENCODE_SPECIAL_ENDS && t->info.add_bos && t->info.bos >= 0 && !sn_ids_add(out, t->info.bos)) return sn_fail_memory(error);
-    size_t from = 0, at = 0;
-    while (at < length && !status) {
-        const sn_added_token *token = flags & SN_ENCODE_NO_SPECIAL ? NULL : token_at(t, text + at, length - at, literal ? literal + at : NULL);
-        if (!token) {
-            at++;
-            continue;
+    if (items) {
+        for (size_t i = 0; i < items && !status; i++) {
+            if (t->single.items[i].id < 0) status = encode_plain(t, text, length, literal, flags, out, error);
+            else if (!sn_ids_add(out, t->single.items[i].id)) status = sn_fail_memory(error);
         }
-        status = t->class->encode(t->engine, text + from, at - from, from == 0, out, error);
-        if (!status && !sn_ids_add(out, token->id)) status = sn_fail_memory(error);
-        at += token->length;
-        from = at;
+        return status;
     }
-    if (!status) status = t->class->encode(t->engine, text + from, length - from, from == 0, out, error);
-    if (!status && flags & SN_ENCODE_SPECIAL_ENDS && t->info.add_eos && t->info.eos >= 0 && !sn_ids_add(out, t->info.eos)) status = sn_fail_memory(error);
+    if (!end_token(t, ends && t->info.add_bos, t->info.bos, out)) return sn_fail_memory(error);
+    status = encode_plain(t, text, length, literal, flags, out, error);
+    return status || end_token(t, ends && t->info.add_eos, t->info.eos, out) ? status : sn_fail_memory(error);
+}
+
+sn_status sn_tokenizer_encode_pair(const sn_tokenizer *t, const char *a, size_t a_length, const char *b, size_t b_length, sn_ids *ids, sn_ids *types,
+                                   sn_error *error) {
+    sn_status status = t->pair.count ? SN_OK : sn_fail(error, SN_ERROR_SUPPORT, "the tokenizer has no frame for pairs of texts");
+    for (size_t i = 0; i < t->pair.count && !status; i++) {
+        const sn_template_item *item = &t->pair.items[i];
+        if (item->id == SN_TEMPLATE_A) status = encode_plain(t, a, a_length, NULL, 0, ids, error);
+        else if (item->id == SN_TEMPLATE_B) status = encode_plain(t, b, b_length, NULL, 0, ids, error);
+        else if (!sn_ids_add(ids, item->id)) status = sn_fail_memory(error);
+        while (!status && types->count < ids->count)
+            if (!sn_ids_add(types, item->type)) status = sn_fail_memory(error);
+    }
     return status;
 }
 
@@ -227,14 +253,14 @@ void sn_detokenizer_begin(sn_detokenizer *d, const sn_tokenizer *tokenizer, bool
     *d = (sn_detokenizer){.tokenizer = tokenizer, .skip_special = skip_special};
 }
 
-/* Moves what is certain from pending to out: whole characters, and U+FFFD for each byte that can no longer become one. */
+/* Moves what is certain from pending to out: whole characters, and U+FFFD for what can no longer become one. */
 static void settle(sn_detokenizer *d, bool all, sn_buf *out) {
     size_t at = 0, keep = all ? 0 : sn_utf8_unfinished(d->pending.data, d->pending.length), end = d->pending.length - keep;
     while (at < end) {
         uint32_t point;
         int bytes = sn_utf8_decode(d->pending.data + at, d->pending.length - at, &point);
         if (bytes) sn_buf_add(out, d->pending.data + at, (size_t)bytes), at += (size_t)bytes;
-        else sn_buf_puts(out, "\xef\xbf\xbd"), at++;
+        else sn_buf_puts(out, "\xef\xbf\xbd"), at += d->tokenizer->class->whole_subparts ? sn_utf8_bad_length(d->pending.data + at, d->pending.length - at) : 1;
     }
     memmove(d->pending.data, d->pending.data + at, d->pending.length - at);
     d->pending.length -= at;
@@ -242,16 +268,17 @@ static void settle(sn_detokenizer *d, bool all, sn_buf *out) {
 
 void sn_detokenizer_push(sn_detokenizer *d, int32_t id, sn_buf *out) {
     const sn_tokenizer *t = d->tokenizer;
-    const sn_added_token *added = added_token(t, id);
-    if (added && added->special && d->skip_special) return;
-    if (added && (id >= t->num_pieces || added->special)) sn_buf_add(&d->pending, added->content, added->length), d->begun = true;
-    else if (id >= 0 && id < t->num_pieces) t->class->decode(t->engine, id, &d->begun, &d->pending);
+    const sn_added_token *added = sn_added_of(t, id);
+    if (id < 0 || (added && added->special && d->skip_special)) return;
+    t->class->decode(t->engine, id, added, d);
     if (d->pending.length) settle(d, false, out);
 }
 
 void sn_detokenizer_end(sn_detokenizer *d, sn_buf *out) {
+    if (d->tokenizer && d->tokenizer->class->finish) d->tokenizer->class->finish(d->tokenizer->engine, d);
     if (d->pending.length) settle(d, true, out);
     sn_buf_free(&d->pending);
+    for (int i = 0; i < SN_DECODER_STEPS; i++) sn_buf_free(&d->steps[i].held);
 }
 
 void sn_tokenizer_decode(const sn_tokenizer *t, const int32_t *ids, size_t count, bool skip_special, sn_buf *out) {

@@ -19,7 +19,7 @@ typedef struct sn_tokenizer sn_tokenizer;
 
 /* What the files say that is not in the vocabulary. Special ids are -1 where there is none. */
 typedef struct sn_tokenizer_info {
-    const char *engine; /* "SentencePiece BPE", … */
+    const char *engine; /* "SentencePiece BPE", "BPE", "WordPiece", … */
     int32_t vocab_size; /* ids from 0; added tokens included */
     int32_t bos, eos, unk, pad;
     bool add_bos, add_eos;
@@ -34,14 +34,20 @@ void sn_tokenizer_close(sn_tokenizer *tokenizer);
 const sn_tokenizer_info *sn_tokenizer_about(const sn_tokenizer *tokenizer);
 
 enum {
-    SN_ENCODE_SPECIAL_ENDS = 1, /* bos / eos as the tokenizer's files say */
+    SN_ENCODE_SPECIAL_ENDS = 1, /* bos / eos, or the frame, that the tokenizer's files ask for */
     SN_ENCODE_NO_SPECIAL = 2,   /* special tokens in the text are plain text */
+    SN_ENCODE_STRIP_ADDED = 4,  /* added tokens swallow the blanks beside them (slow classes before 2023's end) */
+    SN_ENCODE_OUTER_SPECIAL = 8 /* (set by encode itself: special tokens were cut out of the raw text) */
 };
 
 /* Adds the ids of the text, which is valid UTF-8. literal (may be NULL) has one byte per byte of text; where it
  * is not 0, special tokens are not recognised: the words of a user. */
 sn_status sn_tokenizer_encode(const sn_tokenizer *tokenizer, const char *text, size_t length, const unsigned char *literal, int flags,
                               sn_ids *out, sn_error *error);
+
+/* Two texts in the frame for pairs, which the files must have: ids, and segments (0, 1) of the same count. */
+sn_status sn_tokenizer_encode_pair(const sn_tokenizer *tokenizer, const char *a, size_t a_length, const char *b, size_t b_length, sn_ids *ids,
+                                   sn_ids *types, sn_error *error);
 
 /* Id of a token by its exact content (special or of the vocabulary), or -1; content of an id, or NULL. */
 int32_t sn_tokenizer_find(const sn_tokenizer *tokenizer, const char *content);
@@ -50,10 +56,15 @@ bool sn_tokenizer_is_special(const sn_tokenizer *tokenizer, int32_t id);
 
 /* Streaming decoder: each push gives the text that is certain, in whole characters; the pieces joined are the
  * decoding of all ids. Special tokens give nothing when skip_special. */
+enum { SN_DECODER_STEPS = 8 };
 typedef struct sn_detokenizer {
     const sn_tokenizer *tokenizer;
     bool skip_special, begun;
     sn_buf pending; /* bytes of a character that is not complete */
+    struct {
+        size_t count;
+        sn_buf held;
+    } steps[SN_DECODER_STEPS]; /* where each step of a tokenizer.json's decoder stands */
 } sn_detokenizer;
 
 void sn_detokenizer_begin(sn_detokenizer *d, const sn_tokenizer *tokenizer, bool skip_special);
