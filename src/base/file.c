@@ -110,6 +110,7 @@ char *sn_path_name(const char *path) {
 struct sn_output {
     char *path, *aside;
     int fd;
+    bool nameless; /* the file has no name until it is whole: a process that is killed leaves nothing */
     bool committed;
 };
 
@@ -132,13 +133,17 @@ sn_status sn_output_open(const char *path, sn_output **out, sn_error *error) {
         sn_output_close(o);
         return sn_fail_memory(error);
     }
-    o->fd = mkostemp(o->aside, O_CLOEXEC);
+    char *folder = sn_path_parent(path);
+    o->fd = folder ? open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644) : -1;
+    o->nameless = o->fd >= 0;
+    sn_free(folder);
+    if (o->fd < 0) o->fd = mkostemp(o->aside, O_CLOEXEC); /* a file system without nameless files */
     if (o->fd < 0) {
         sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", path, strerror(errno));
         sn_output_close(o);
         return SN_ERROR_IO;
     }
-    fchmod(o->fd, 0644);
+    if (!o->nameless) fchmod(o->fd, 0644);
     *out = o;
     return SN_OK;
 }
@@ -155,8 +160,19 @@ sn_status sn_output_write(sn_output *out, const void *bytes, size_t length, sn_e
 }
 
 sn_status sn_output_commit(sn_output *out, sn_error *error) {
-    if (fsync(out->fd) != 0 || rename(out->aside, out->path) != 0)
-        return sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", out->path, strerror(errno));
+    bool synced = fsync(out->fd) == 0, named = synced && !out->nameless;
+    for (int i = 0; synced && !named && i < 100; i++) { /* a name beside the target, then over it in one move */
+        char self[64];
+        snprintf(self, sizeof self, "/proc/self/fd/%d", out->fd);
+        snprintf(out->aside + strlen(out->path), strlen(out->aside) - strlen(out->path) + 1, ".part-%06x", (unsigned)(getpid() * 100 + i) & 0xffffff);
+        named = linkat(AT_FDCWD, self, AT_FDCWD, out->aside, AT_SYMLINK_FOLLOW) == 0;
+        if (!named && errno != EEXIST) break;
+    }
+    if (!named || rename(out->aside, out->path) != 0) {
+        sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", out->path, strerror(errno));
+        if (named) unlink(out->aside);
+        return SN_ERROR_IO;
+    }
     out->committed = true;
     return SN_OK;
 }
@@ -165,7 +181,7 @@ void sn_output_close(sn_output *out) {
     if (!out) return;
     if (out->fd >= 0) {
         close(out->fd);
-        if (!out->committed) unlink(out->aside);
+        if (!out->committed && !out->nameless) unlink(out->aside);
     }
     sn_free(out->path);
     sn_free(out->aside);

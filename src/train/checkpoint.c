@@ -189,7 +189,7 @@ sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, char **p
     size_t most = t->count + source->count, n = 0;
     sn_arena *arena = sn_arena_new();
     sn_tensor_out *tensors = sn_alloc(most + 1, sizeof *tensors);
-    *path = sn_path_join(folder, connector ? "mm_projector.safetensors" : "model.safetensors");
+    *path = sn_path_join(folder, connector ? "mm_projector.bin" : "model.safetensors");
     sn_status status = arena && tensors && *path ? SN_OK : sn_fail_memory(error);
     for (size_t i = 0; i < t->count && !status; i++) {
         const sn_trainable *p = &t->trainables[i];
@@ -202,7 +202,7 @@ sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, char **p
         if (!s->data || !s->contiguous) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s is stored as a view; convert the model first", s->file, s->name);
         tensors[n++] = (sn_tensor_out){s->name, s->type, s->shape, s->data};
     }
-    if (!status) status = sn_safetensors_write(*path, tensors, n, error);
+    if (!status) status = connector ? sn_torch_write(*path, tensors, n, error) : sn_safetensors_write(*path, tensors, n, error);
     sn_source *back = NULL; /* read back and counted: what was written is what will be read */
     if (!status) status = sn_source_open(*path, &back, error);
     if (!status && back->count != n) status = sn_fail(error, SN_ERROR_IO, "%s: wrote %zu tensors, read %zu back", *path, n, back->count);

@@ -19,8 +19,8 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, con
  * recipe is an error. Unfinished ones are removed. */
 sn_status sn_checkpoint_read(const char *folder, sn_trainer *trainer, uint64_t recipe, sn_training_state *state, bool *found, sn_error *error);
 
-/* What was learnt, in the stored types and published names: mm_projector.safetensors where only the connector learns,
- * else model.safetensors with every tensor of the language model's source. *path (sn_free) gets the file. */
+/* What was learnt, in the stored types and published names: mm_projector.bin (a PyTorch dictionary, as the authors'
+ * training leaves it) where only the connector learns, else model.safetensors with every tensor of the language model's source. *path (sn_free) gets the file. */
 sn_status sn_checkpoint_export(const char *folder, const sn_trainer *trainer, char **path, sn_error *error);
 
 #endif
