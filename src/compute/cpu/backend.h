@@ -2,6 +2,7 @@
 #ifndef SN_COMPUTE_CPU_BACKEND_H
 #define SN_COMPUTE_CPU_BACKEND_H
 
+#include "base/cpu.h"
 #include "tensor/plan.h"
 
 /* Plain C for every operator: one source compiled twice. Float is the truth for fast kernels, double serves
@@ -11,5 +12,7 @@ const sn_backend *sn_backend_reference_double(void);
 
 /* The fastest kernels that this machine and SN_CPU allow; the reference's where there is no faster one. */
 const sn_backend *sn_backend_cpu(void);
+/* Those of one level, which the machine must have. */
+const sn_backend *sn_backend_at(sn_cpu_level level);
 
 #endif

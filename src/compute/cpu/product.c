@@ -1,0 +1,278 @@
+/* Products of matrices: every output is a chain of vector multiply-adds along k, in chunks of about 1024 terms.
+ *
+ * With one or two rows of `a` (decoding) the weights are converted in registers while four of their rows are read
+ * side by side: reading them is the whole cost. With more rows, a block of them stays in the second-level cache while
+ * all rows of b pass by, six at a time, converted to floats in the first-level cache; tiles of 6 x 2 (6 x 4) sums are held in registers. */
+#include "compute/cpu/product.h"
+
+#include <omp.h>
+
+enum {
+    CHUNK = 1024,          /* terms at a time, at most */
+    STEP = CHUNK + 16,     /* distance of packed rows: a power of two would fall into the same cache sets */
+    BLOCK_A = SN_VECTOR_BYTES == 64 ? 144 : 96, /* rows of a that stay in the second-level cache */
+    TILE_B = 6,            /* rows of b in a tile of registers */
+    TILE_A = SN_VECTOR_BYTES == 64 ? 4 : 2,
+    PANEL_TRANSPOSED = 48, /* columns of a transposed b that are packed at a time */
+    DIRECT_B = 4,
+    DIRECT_A = 2,
+};
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Terms of a chunk: about equal parts of k, whole blocks of any stored type. */
+static int64_t chunk_terms(int64_t k) {
+    int64_t chunks = (k + CHUNK - 1) / CHUNK;
+    return chunks > 1 ? round_up((k + chunks - 1) / chunks, 256) : CHUNK;
+}
+
+/* ---- operands as floats ---- */
+
+/* n values of a stored row, from k on (a multiple of its block). */
+static void convert_row(const sn_operand *b, int64_t row, int64_t k, int64_t n, float *to) {
+    sn_type type = b->weight ? b->weight->type : SN_TYPE_F32;
+    bool whole_blocks = k % sn_type_of(type)->block == 0 && n % sn_type_of(type)->block == 0;
+    const char *from = b->weight ? sn_weight_row(b->weight, row) : (const char *)(b->data + row * b->stride);
+    int64_t i = 0;
+#define EACH(T)                                                                              \
+    case T:                                                                                  \
+        for (; i + LANES <= n; i += LANES) vf_store(to + i, vf_from_row(T, from, k + i));    \
+        if (i < n) vf_store_part(to + i, vf_from_row_part(T, from, k + i, n - i), n - i);    \
+        return;
+    switch (whole_blocks ? type : SN_TYPE_COUNT) {
+        EACH(SN_TYPE_F32)
+        EACH(SN_TYPE_F16)
+        EACH(SN_TYPE_BF16)
+        EACH(SN_TYPE_Q8_0)
+    default: break;
+    }
+#undef EACH
+    /* another type: whole blocks around what is wanted */
+    const sn_type_traits *traits = sn_type_of(type);
+    float whole[CHUNK + 1024];
+    int64_t begin = k / traits->block * traits->block;
+    traits->to_float(from + begin / traits->block * traits->bytes, whole, round_up(k + n - begin, traits->block));
+    memcpy(to, whole + k - begin, (size_t)n * sizeof *to);
+}
+
+/* Rows [row, row + count) of an operand, terms [k, k + n), as floats STEP apart, zeros up to a whole vector. */
+static void pack(const sn_operand *b, int64_t row, int64_t count, int64_t k, int64_t n, float *to) {
+    int64_t end = round_up(n, LANES);
+    if (!b->transposed) {
+        for (int64_t r = 0; r < count; r++) {
+            convert_row(b, row + r, k, n, to + r * STEP);
+            for (int64_t i = n; i < end; i++) to[r * STEP + i] = 0;
+        }
+        return;
+    }
+    float rows[16][PANEL_TRANSPOSED > BLOCK_A ? PANEL_TRANSPOSED : BLOCK_A];
+    for (int64_t i = 0; i < end; i += 16) {
+        int64_t some = smaller(16, end - i);
+        for (int64_t j = 0; j < some; j++) {
+            if (i + j < n)
+                convert_row(b, k + i + j, row, count, rows[j]);
+            else
+                memset(rows[j], 0, sizeof rows[j]);
+        }
+        for (int64_t r = 0; r < count; r++)
+            for (int64_t j = 0; j < some; j++) to[r * STEP + i + j] = rows[j][r];
+    }
+}
+
+/* ---- one or two rows of a ---- */
+
+/* Sums of terms [begin, k) of R rows of b with A rows of a, whose rows are padded with zeros. */
+SN_INLINE void direct(sn_type type, int R, int A, const char *const *b, const float *a, int64_t a_stride, int64_t begin, int64_t k,
+                      vf sum[DIRECT_A][DIRECT_B]) {
+    enum { UNROLL = 32 / LANES }; /* a q8_0 block: its scale is converted once */
+    vf s[DIRECT_A][DIRECT_B] = {0};
+    int64_t i = begin;
+    for (; i + 32 <= k; i += 32)
+        for (int u = 0; u < UNROLL; u++) {
+            vf x[DIRECT_A];
+            for (int c = 0; c < A; c++) x[c] = vf_load(a + c * a_stride + i + u * LANES);
+            for (int r = 0; r < R; r++) {
+                vf w = vf_from_row(type, b[r], i + u * LANES);
+                for (int c = 0; c < A; c++) s[c][r] += w * x[c];
+            }
+        }
+    for (; i < k; i += LANES)
+        for (int r = 0; r < R; r++) {
+            vf w = i + LANES <= k ? vf_from_row(type, b[r], i) : vf_from_row_part(type, b[r], i, k - i);
+            for (int c = 0; c < A; c++) s[c][r] += w * vf_load(a + c * a_stride + i);
+        }
+    for (int c = 0; c < A; c++)
+        for (int r = 0; r < R; r++) sum[c][r] = s[c][r];
+}
+
+#define DIRECT(T)                                                                   \
+    case T:                                                                         \
+        if (rows == DIRECT_B && m == 1) direct(T, DIRECT_B, 1, b, a, stride, begin, k, s); \
+        else if (rows == DIRECT_B) direct(T, DIRECT_B, 2, b, a, stride, begin, k, s);      \
+        else for (int r = 0; r < rows; r++) {                                       \
+            vf one[DIRECT_A][DIRECT_B];                                             \
+            if (m == 1) direct(T, 1, 1, b + r, a, stride, begin, k, one);                  \
+            else direct(T, 1, 2, b + r, a, stride, begin, k, one);                         \
+            for (int64_t c = 0; c < m; c++) s[c][r] = one[c][0];                    \
+        }                                                                           \
+        break;
+
+static void direct_rows(sn_type type, int rows, int64_t m, const char *const *b, const float *a, int64_t stride, int64_t begin, int64_t k,
+                        vf s[DIRECT_A][DIRECT_B]) {
+    switch (type) {
+        DIRECT(SN_TYPE_F16)
+        DIRECT(SN_TYPE_BF16)
+        DIRECT(SN_TYPE_Q8_0)
+        DIRECT(SN_TYPE_F32)
+    default: break;
+    }
+}
+
+static const char *stored_row(const sn_operand *b, int64_t row) {
+    return b->weight ? sn_weight_row(b->weight, row) : (const char *)(b->data + row * b->stride);
+}
+
+static void run_direct(const sn_product *p, int threads, float *a) {
+    sn_type type = p->b.weight ? p->b.weight->type : SN_TYPE_F32;
+    int64_t stride = round_up(p->k, LANES), chunk = chunk_terms(p->k), groups = (p->n + DIRECT_B - 1) / DIRECT_B;
+    for (int64_t i = 0; i < p->m; i++) {
+        for (int64_t k = 0; k < p->k; k += CHUNK) convert_row(&p->a, i, k, smaller(CHUNK, p->k - k), a + i * stride + k);
+        for (int64_t k = p->k; k < stride; k++) a[i * stride + k] = 0;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t g = 0; g < groups; g++) {
+        const char *b[DIRECT_B];
+        vf s[DIRECT_A][DIRECT_B];
+        int64_t row = g * DIRECT_B;
+        int rows = (int)smaller(DIRECT_B, p->n - row);
+        for (int r = 0; r < rows; r++) b[r] = stored_row(&p->b, row + r);
+        for (int64_t k = 0; k < p->k; k += chunk) {
+            direct_rows(type, rows, p->m, b, a, stride, k, smaller(k + chunk, p->k), s);
+            for (int64_t i = 0; i < p->m; i++)
+                for (int r = 0; r < rows; r++) {
+                    float *c = p->c + i * p->c_stride + row + r;
+                    *c = (k > 0 || p->add ? *c : p->bias ? p->bias[row + r] : 0) + vf_sum(s[i][r]);
+                }
+        }
+    }
+}
+
+/* ---- more rows of a ---- */
+
+/* What one thread multiplies at a time: rows [row_a, row_a + rows_a) with [row_b, row_b + rows_b), one chunk of terms. */
+typedef struct part {
+    const sn_product *p;
+    int64_t row_a, row_b, chunk;
+} part;
+
+/* R rows of b with A rows of a, n terms; the sums go into c, or are added to it. */
+SN_INLINE void tile(int R, int A, const part *at, const float *b, const float *a, int64_t n, int64_t row_b, int64_t row_a) {
+    vf s[TILE_A * TILE_B + 3] = {0};
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf x[TILE_A];
+        for (int c = 0; c < A; c++) x[c] = vf_load(a + c * STEP + i);
+        for (int r = 0; r < R; r++) {
+            vf w = vf_in_register(vf_load(b + r * STEP + i));
+            for (int c = 0; c < A; c++) s[c * R + r] += w * x[c];
+        }
+    }
+    float sum[TILE_A * TILE_B + 3];
+    for (int j = 0; j < R * A; j += 4) {
+        v4 four = vf_sum4(s[j], s[j + 1], s[j + 2], s[j + 3]);
+        memcpy(sum + j, &four, sizeof four);
+    }
+    const sn_product *p = at->p;
+    for (int c = 0; c < A; c++) {
+        float *to = p->c + (row_a + c) * p->c_stride + row_b;
+        if (at->chunk > 0 || p->add)
+            for (int r = 0; r < R; r++) to[r] += sum[c * R + r];
+        else if (p->bias)
+            for (int r = 0; r < R; r++) to[r] = p->bias[row_b + r] + sum[c * R + r];
+        else
+            for (int r = 0; r < R; r++) to[r] = sum[c * R + r];
+    }
+}
+
+/* All rows of a's block with R rows of b. */
+#define STRIPE(R)                                                                                                                    \
+    static void stripe_##R(const part *at, const float *b, const float *a, int64_t rows_a, int64_t n, int64_t row_b) {              \
+        int64_t c = 0;                                                                                                               \
+        for (; c + TILE_A <= rows_a; c += TILE_A) tile(R, TILE_A, at, b, a + c * STEP, n, row_b, at->row_a + c);                     \
+        for (; c < rows_a; c++) tile(R, 1, at, b, a + c * STEP, n, row_b, at->row_a + c);                                            \
+    }
+STRIPE(1)
+STRIPE(2)
+STRIPE(4)
+STRIPE(6)
+
+static void stripes(const part *at, const float *b, int64_t rows_b, const float *a, int64_t rows_a, int64_t n, int64_t row_b) {
+    for (int64_t r = 0; r < rows_b;) {
+        int64_t left = rows_b - r;
+        if (left >= 6) stripe_6(at, b + r * STEP, a, rows_a, n, row_b + r), r += 6;
+        else if (left >= 4) stripe_4(at, b + r * STEP, a, rows_a, n, row_b + r), r += 4;
+        else if (left >= 2) stripe_2(at, b + r * STEP, a, rows_a, n, row_b + r), r += 2;
+        else stripe_1(at, b + r * STEP, a, rows_a, n, row_b + r), r += 1;
+    }
+}
+
+/* Rows of a block of `a`: at most BLOCK_A, all about equal. */
+static int64_t block_rows(int64_t m) {
+    int64_t blocks = (m + BLOCK_A - 1) / BLOCK_A;
+    return round_up((m + blocks - 1) / blocks, TILE_A);
+}
+
+/* Rows of b that a thread takes at a time: so many that `a` is worth fetching, so few that all threads have some. */
+static int64_t range_rows(const sn_product *p, int64_t blocks_a, int threads) {
+    int64_t ranges = (4 * threads + blocks_a - 1) / blocks_a, most = (p->n + 127) / 128;
+    if (ranges > most) ranges = most < threads ? smaller((p->n + 11) / 12, threads) : most;
+    return round_up((p->n + ranges - 1) / ranges, TILE_B);
+}
+
+static void run_blocks(const sn_product *p, int threads, char *scratch) {
+    int64_t chunk = chunk_terms(p->k), chunks = (p->k + chunk - 1) / chunk;
+    int64_t block_a = block_rows(p->m), blocks_a = (p->m + block_a - 1) / block_a;
+    int64_t range = range_rows(p, blocks_a, threads), ranges = (p->n + range - 1) / range;
+    int64_t panel = p->b.transposed ? PANEL_TRANSPOSED : TILE_B;
+    float *a = (float *)scratch, *panels = a + round_up(chunks * p->m * STEP, 16);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        float *b = panels + omp_get_thread_num() * (int64_t)PANEL_TRANSPOSED * STEP;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < chunks * blocks_a; i++) {
+            int64_t first = i / blocks_a * chunk, row = i % blocks_a * block_a;
+            pack(&p->a, row, smaller(block_a, p->m - row), first, smaller(chunk, p->k - first), a + (i / blocks_a * p->m + row) * STEP);
+        }
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < ranges * blocks_a; i++) {
+            int64_t begin = i / blocks_a * range, end = smaller(begin + range, p->n);
+            part at = {.p = p, .row_a = i % blocks_a * block_a};
+            int64_t rows_a = smaller(block_a, p->m - at.row_a);
+            for (at.chunk = 0; at.chunk < chunks; at.chunk++) {
+                int64_t n = smaller(chunk, p->k - at.chunk * chunk);
+                for (int64_t row = begin; row < end; row += panel) {
+                    int64_t rows_b = smaller(panel, end - row);
+                    pack(&p->b, row, rows_b, at.chunk * chunk, n, b);
+                    stripes(&at, b, rows_b, a + (at.chunk * p->m + at.row_a) * STEP, rows_a, round_up(n, LANES), row);
+                }
+            }
+        }
+    }
+}
+
+size_t sn_product_scratch(int64_t m, int64_t n, int64_t k, int threads) {
+    int64_t chunk = chunk_terms(k), chunks = (k + chunk - 1) / chunk;
+    return (size_t)(round_up(chunks * m * STEP, 16) + threads * (int64_t)PANEL_TRANSPOSED * STEP) * sizeof(float);
+}
+
+static bool is_direct_type(const sn_operand *b) {
+    sn_type type = b->weight ? b->weight->type : SN_TYPE_F32;
+    return type == SN_TYPE_F32 || type == SN_TYPE_F16 || type == SN_TYPE_BF16 || type == SN_TYPE_Q8_0;
+}
+
+void sn_product_run(const sn_product *p, int threads, void *scratch) {
+    if (p->m <= DIRECT_A && !p->a.transposed && !p->b.transposed && is_direct_type(&p->b))
+        run_direct(p, threads, scratch);
+    else if (p->m > 0)
+        run_blocks(p, threads, scratch);
+}

@@ -1,0 +1,210 @@
+/* Every fast kernel against the plain C one, on random shapes, strides and edge sizes, for every instruction set
+ * that this machine has. The 64-byte kernels are also built from the same source with AVX2 instructions (set
+ * `wide`), so that their logic is tested on machines without AVX-512.
+ *
+ * Tolerances are multiples of the float's unit of rounding, u = 2^-24, times the largest value of the result: an
+ * output that sums k terms of random signs carries an error of about sqrt(k) u; 8 sqrt(k) u is far out of chance's
+ * reach and far below what a wrong term would do. */
+#include "base/random.h"
+#include "compute/cpu/kernels.h"
+#include "compute/kv.h"
+#include "tensor/op.h"
+#include "tests/unit/check.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_LEAVES = 8 };
+static const double unit = 0x1p-24;
+
+/* One operator with its data: what is built, what it is run with. */
+typedef struct scene {
+    sn_graph *graph;
+    void *inputs[MAX_LEAVES];
+    sn_weight weights[MAX_LEAVES];
+    int num_weights;
+    sn_kv_cache *cache;
+    uint64_t seed;
+} scene;
+
+static float *random_floats(scene *s, int64_t count) {
+    float *values = sn_alloc((size_t)count + 1, sizeof *values);
+    s->seed++;
+    for (int64_t i = 0; i < count; i++) values[i] = 2 * sn_uniform(s->seed, 0, (uint64_t)i) - 1;
+    return values;
+}
+
+static sn_tensor add_input(scene *s, sn_shape shape) {
+    sn_tensor t = sn_input(s->graph, SN_TYPE_F32, shape);
+    s->inputs[s->graph->num_inputs - 1] = random_floats(s, sn_shape_count(&shape));
+    return t;
+}
+
+/* A weight of that type in `parts` parts, its rows `gap` bytes further apart than they are long. */
+static sn_tensor add_weight(scene *s, sn_type type, sn_shape shape, int parts, int64_t gap) {
+    char name[16];
+    snprintf(name, sizeof name, "w%d", s->num_weights);
+    sn_tensor t = sn_param(s->graph, name, shape, SN_INIT_ZERO);
+    sn_weight w = sn_weight_view(type, shape, NULL);
+    int64_t distance = w.part[0].row_bytes + gap;
+    float *values = random_floats(s, w.rows * w.columns);
+    char *data = sn_alloc((size_t)w.rows + 1, (size_t)distance);
+    for (int64_t r = 0; r < w.rows; r++) sn_type_of(type)->from_float(values + r * w.columns, data + r * distance, w.columns);
+    sn_free(values);
+    w.owned = data;
+    w.num_parts = parts;
+    for (int64_t p = 0, row = 0; p < parts; p++) {
+        int64_t rows = p + 1 < parts ? w.rows / parts : w.rows - row;
+        w.part[p] = (sn_weight_part){.data = data + row * distance, .rows = rows, .row_bytes = distance};
+        row += rows;
+    }
+    s->weights[s->num_weights++] = w;
+    return t;
+}
+
+static void begin(scene *s) {
+    *s = (scene){.graph = sn_graph_new(), .seed = s->seed};
+}
+
+/* What `y` is under that backend; takes the scene's graph. */
+static float *run(scene *s, sn_tensor y, const sn_backend *backend, int threads, int64_t *count) {
+    sn_error error = {0};
+    sn_plan *plan;
+    sn_weight *weights[MAX_LEAVES];
+    for (int i = 0; i < MAX_LEAVES; i++) weights[i] = &s->weights[i];
+    assert_ok(sn_plan_new(s->graph, backend, threads, &y, 1, &plan, &error), error);
+    char *memory = sn_alloc(plan->bytes, 1);
+    memset(memory, 0x7f, plan->bytes); /* 3e38 everywhere: what is not written shows */
+    sn_bindings bindings = {.inputs = (const void *const *)s->inputs, .params = weights, .cache = s->cache};
+    assert_ok(sn_plan_run(plan, &bindings, memory, &error), error);
+    sn_run r = {.plan = plan, .bind = &bindings, .memory = memory};
+    *count = sn_shape_count(&plan->graph->nodes[y].shape);
+    float *result = sn_alloc((size_t)*count + 1, sizeof *result);
+    memcpy(result, sn_run_data(&r, y), (size_t)*count * sizeof *result);
+    sn_free(memory);
+    sn_plan_free(plan);
+    return result;
+}
+
+static void end(scene *s) {
+    for (int i = 0; i < MAX_LEAVES; i++) {
+        sn_free(s->inputs[i]);
+        sn_weight_release(&s->weights[i]);
+    }
+    sn_kv_cache_free(s->cache);
+    s->cache = NULL;
+}
+
+/* The sets to test. */
+static int backends(sn_backend out[3]) {
+    int n = 0;
+    sn_cpu_level level = sn_cpu_features().level;
+    if (level >= SN_CPU_AVX2) out[n++] = sn_backend_with("avx2", &sn_kernels_avx2);
+    if (level >= SN_CPU_AVX2) out[n++] = sn_backend_with("wide", &sn_kernels_wide);
+    if (level >= SN_CPU_AVX512) out[n++] = sn_backend_with("avx512", &sn_kernels_avx512);
+    return n;
+}
+
+typedef sn_tensor build(scene *s, const int64_t *sizes);
+
+/* The scene of these sizes, by every set and by the reference; equal up to `units` u of the largest value. */
+static void compare(build *make, const int64_t *sizes, double units) {
+    sn_backend sets[3];
+    int n = backends(sets);
+    for (int i = 0; i < n; i++)
+        for (int threads = 1; threads <= 3; threads += 2) {
+            scene s = {.seed = (uint64_t)(sizes[0] * 1000 + sizes[1])}, t = s;
+            int64_t count;
+            begin(&s), begin(&t);
+            float *expected = run(&s, make(&s, sizes), sn_backend_reference(), 1, &count);
+            float *found = run(&t, make(&t, sizes), &sets[i], threads, &count);
+            double largest = 1e-30;
+            for (int64_t j = 0; j < count; j++) largest = fmax(largest, fabs((double)expected[j]));
+            for (int64_t j = 0; j < count; j++)
+                if (!(fabs((double)expected[j] - (double)found[j]) <= units * unit * largest))
+                    fail_msg("%s, %d threads, sizes %lld %lld %lld %lld: value %lld of %lld is %.9g, expected %.9g (largest %g)", sets[i].name, threads,
+                             (long long)sizes[0], (long long)sizes[1], (long long)sizes[2], (long long)sizes[3], (long long)j, (long long)count,
+                             (double)found[j], (double)expected[j], largest);
+            sn_free(expected);
+            sn_free(found);
+            end(&s), end(&t);
+        }
+}
+
+/* ---- linear ---- */
+
+/* sizes: m, k, n, type, parts, gap */
+static sn_tensor build_linear(scene *s, const int64_t *z) {
+    sn_tensor x = add_input(s, SN_SHAPE(z[0], z[1]));
+    sn_tensor w = add_weight(s, (sn_type)z[3], SN_SHAPE(z[2], z[1]), (int)z[4], z[5]);
+    return sn_linear(s->graph, x, w, z[5] ? add_weight(s, SN_TYPE_F32, SN_SHAPE(z[2]), 1, 0) : SN_NONE);
+}
+
+static const sn_type stored[] = {SN_TYPE_F32, SN_TYPE_F16, SN_TYPE_BF16, SN_TYPE_Q8_0};
+
+static void test_linear(void **state) {
+    static const int64_t shapes[][3] = {{1, 64, 3}, {1, 4096, 17}, {2, 1, 5}, {2, 4097, 7}, {3, 17, 17}, {7, 1056, 65}, {16, 96, 33},
+                                        {17, 33, 4097}, {61, 1024, 50}, {101, 2080, 130}, {300, 64, 19}, {0, 64, 4}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 4; t++) {
+            int64_t k = stored[t] == SN_TYPE_Q8_0 ? (shapes[i][1] + 31) / 32 * 32 : shapes[i][1];
+            for (int parts = 1; parts <= 2; parts++)
+                compare(build_linear, (int64_t[]){shapes[i][0], k, shapes[i][2], stored[t], parts, parts == 2 ? 6 : 0}, 8 * sqrt((double)k) + 8);
+        }
+}
+
+/* A row of the input gives the same bits alone and beside others, for any number of threads. */
+static void test_linear_rows_are_independent(void **state) {
+    sn_backend sets[3];
+    int num_sets = backends(sets);
+    enum { K = 2080, N = 71, MOST = 40 };
+    for (int i = 0; i < num_sets; i++)
+        for (int t = 0; t < 4; t++) {
+            int64_t count;
+            scene all = {.seed = 5};
+            begin(&all);
+            float *together = run(&all, build_linear(&all, (int64_t[]){MOST, K, N, stored[t], 1, 0}), &sets[i], 3, &count);
+            for (int64_t m = 1; m <= 16; m++) {
+                scene some = {.seed = 5};
+                begin(&some);
+                sn_tensor y = build_linear(&some, (int64_t[]){m, K, N, stored[t], 1, 0});
+                /* the last m rows, and the weight, of the whole */
+                memcpy(some.inputs[0], (float *)all.inputs[0] + (MOST - m) * K, (size_t)(m * K) * sizeof(float));
+                float *alone = run(&some, y, &sets[i], 1 + (int)(m % 2), &count);
+                assert_memory_equal(alone, together + (MOST - m) * N, (size_t)(m * N) * sizeof(float));
+                sn_free(alone);
+                end(&some);
+            }
+            sn_free(together);
+            end(&all);
+        }
+}
+
+/* sizes: m, k, n, type. The derivatives are operators too; dy's rows are part of wider ones. */
+static sn_tensor build_back_x(scene *s, const int64_t *z) {
+    sn_tensor dy = sn_slice(s->graph, add_input(s, SN_SHAPE(z[0], z[2] + 3)), 1, 1, z[2]);
+    return SN_NODE(s->graph, SN_OP_LINEAR_BACK_X, SN_SHAPE(z[0], z[1]), dy, add_weight(s, (sn_type)z[3], SN_SHAPE(z[2], z[1]), 2, 0));
+}
+
+static sn_tensor build_back_weight(scene *s, const int64_t *z) {
+    sn_tensor dy = sn_slice(s->graph, add_input(s, SN_SHAPE(z[0], z[2] + 3)), 1, 1, z[2]);
+    return SN_NODE(s->graph, SN_OP_LINEAR_BACK_WEIGHT, SN_SHAPE(z[2], z[1]), dy, add_input(s, SN_SHAPE(z[0], z[1])));
+}
+
+static void test_linear_backward(void **state) {
+    static const int64_t shapes[][3] = {{1, 64, 3}, {2, 32, 1040}, {17, 96, 33}, {40, 1056, 65}, {5, 64, 2100}, {130, 288, 100}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int64_t *z = shapes[i];
+        for (int t = 0; t < 4; t++) compare(build_back_x, (int64_t[]){z[0], z[1], z[2], stored[t]}, 8 * sqrt((double)z[2]) + 8);
+        compare(build_back_weight, (int64_t[]){z[0], z[1], z[2], 0}, 8 * sqrt((double)z[0]) + 8);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_linear_rows_are_independent),
+        cmocka_unit_test(test_linear_backward),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
