@@ -224,6 +224,7 @@ static sn_status converse(chat *c, sn_error *error) {
         status = SN_OK;
     }
     if (person && !c->closed) sn_print("\n", 1);
+    else if (!status && !c->closed && atomic_load(c->interrupts)) status = SN_ERROR_CANCELLED; /* while waiting for a line */
     sn_lines_close(lines);
     return status;
 }

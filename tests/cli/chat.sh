@@ -1,0 +1,81 @@
+#!/bin/sh
+# sensorium chat from outside: what it prints, where, and its exit codes.
+#   tests/cli/chat.sh SENSORIUM DEMO_FOLDER
+set -u
+program=$1 demo=$2
+here=$(mktemp -d)
+trap 'rm -rf "$here"' EXIT
+failed=0
+
+# check NAME EXPECTED_EXIT EXPECTED_STDOUT PATTERN_OF_STDERR -- COMMAND...
+check() {
+  name=$1 code=$2 out=$3 pattern=$4
+  shift 5
+  "$@" >"$here/out" 2>"$here/err" </dev/null
+  got=$?
+  [ "$got" = "$code" ] || { echo "not ok $name: exit $got, expected $code: $(cat "$here/err")"; failed=1; return; }
+  [ "$out" = - ] || [ "$(cat "$here/out")" = "$out" ] || { echo "not ok $name: printed: $(cat "$here/out")"; failed=1; return; }
+  if [ -z "$pattern" ]; then
+    [ ! -s "$here/err" ] || { echo "not ok $name: said: $(cat "$here/err")"; failed=1; return; }
+  else
+    [ "$(wc -l <"$here/err")" = 1 ] && grep -q "^sensorium: error: .*$pattern" "$here/err" || { echo "not ok $name: said: $(cat "$here/err")"; failed=1; return; }
+  fi
+  echo "ok $name"
+}
+
+picture=$demo/scenes/000.png
+check "an answer" 0 "Four." "" -- "$program" chat "$demo" -i "$picture" "How many things are there?"
+check "in Russian" 0 "Синий." "" -- "$program" chat "$demo" --image="$picture" -t0 "Какого цвета фон?"
+check "two pictures" 0 - "" -- "$program" chat "$demo" -i "$picture" -i "$demo/scenes/001.png" -n 4 "Describe the picture."
+check "a stop string" 0 "I see a lark at the top left," "" -- "$program" chat "$demo" -i "$picture" --stop " a peng" "Describe the picture."
+check "beams" 0 "Four." "" -- "$program" chat "$demo" -i "$picture" --beams 3 "How many things are there?"
+check "a question that begins with a dash" 0 - "" -- "$program" chat -n 2 "$demo" -- "-x"
+check "help" 0 - "" -- "$program" chat --help
+grep -q "sensorium chat models/demo -i" "$here/out" && grep -q -- "--alpha white|drop" "$here/out" || { echo "not ok help names what there is"; failed=1; }
+check "version" 0 - "" -- "$program" --version
+
+check "no model" 2 "" "expected MODEL" -- "$program" chat
+check "an unknown option" 2 "" "no option --temprature.*--temperature" -- "$program" chat "$demo" --temprature 1 x
+check "an option without its value" 2 "" "--seed expects a value" -- "$program" chat "$demo" x --seed
+check "a number that is none" 2 "" "temperature: found \"0,2\"" -- "$program" chat "$demo" --temperature 0,2 x
+check "a word that is none" 2 "" "expected apply or ignore" -- "$program" chat "$demo" --exif maybe x
+check "an empty stop string" 2 "" "--stop" -- "$program" chat "$demo" --stop "" x
+check "an unknown template" 2 "" "expected one of llava_v1" -- "$program" chat "$demo" --template other x
+check "an unknown command" 2 "" "no command chatt" -- "$program" chatt
+check "not a model" 1 "" "$here" -- "$program" chat "$here" x
+check "no such model" 1 "" "no such file" -- "$program" chat "$here/none" x
+check "no such picture" 1 "" "$here/none.png" -- "$program" chat "$demo" -i "$here/none.png" x
+check "not a picture" 1 "" "not a picture" -- "$program" chat "$demo" -i "$demo/config.json" x
+check "not UTF-8" 1 "" "UTF-8" -- "$program" chat "$demo" "$(printf '\377')"
+check "too long" 1 "" "window holds 1024" -- "$program" chat "$demo" "$(printf '%04000d' 0)"
+check "a full disk" 1 - "standard output: cannot write" -- sh -c '"$0" chat "$1" -i "$2" "How many things are there?" >/dev/full' "$program" "$demo" "$picture"
+check "a reader that leaves" 0 "I" "" -- sh -c '"$0" chat "$1" -i "$2" "Describe the picture." | head -c 1' "$program" "$demo" "$picture"
+
+# a foreign locale writes and reads the same numbers
+check "a foreign locale" 0 "Four." "" -- env LC_ALL=de_DE.UTF-8 LC_NUMERIC=de_DE.UTF-8 "$program" chat "$demo" -i "$picture" -t 0.1 "How many things are there?"
+
+# a conversation from a pipe, saved and continued
+cat >"$here/lines" <<END
+/image $picture
+How many things are there?
+What colour is the background?
+/save $here/saved.json
+/reset
+/image '$demo/scenes/001.png'
+How many things are there?
+END
+check "a conversation from a pipe" 0 "Four.
+Blue.
+One." "" -- sh -c '"$0" chat "$1" -t 0 <"$2"' "$program" "$demo" "$here/lines"
+check "a saved conversation goes on" 0 "A lark." "" -- "$program" chat "$demo" -t 0 --load "$here/saved.json" "What is at the top left?"
+echo "/nonsense" >"$here/lines"
+check "an unknown word from a pipe" 2 "" "no /nonsense" -- sh -c '"$0" chat "$1" <"$2"' "$program" "$demo" "$here/lines"
+echo "/save $here/none/x.json" >"$here/lines"
+check "a place that cannot be written" 1 "" "$here/none/x.json" -- sh -c '"$0" chat "$1" <"$2"' "$program" "$demo" "$here/lines"
+
+# as JSON
+check "as JSON" 0 - "" -- "$program" chat "$demo" -i "$picture" --json "How many things are there?"
+grep -q '"text": "Four.", "generated_ids": \[471, 1106, 2\], "finish_reason": "stop"' "$here/out" && grep -q '"image_tokens": 64' "$here/out" ||
+  { echo "not ok as JSON: $(cat "$here/out")"; failed=1; }
+
+exit $failed
