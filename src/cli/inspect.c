@@ -32,6 +32,8 @@ static json_t *names_json(const char *const *names, size_t count) {
     return list;
 }
 
+static json_t *list_json(const sn_bind_list *list) { return names_json(list->names, list->count); }
+
 static void add_to(json_t *object, const char *key, int64_t amount) {
     json_object_set_new(object, key, json_integer(json_integer_value(json_object_get(object, key)) + amount));
 }
@@ -94,13 +96,16 @@ static json_t *model_facts(const sn_model *m, bool with_tensors) {
     if (m->has_lm)
         json_object_set_new(o, "language_model", json_pack("{s:I, s:I, s:I, s:I}", "layers", (json_int_t)m->lm.num_layers, "hidden_size", (json_int_t)m->lm.hidden_size,
                                                            "vocabulary", (json_int_t)m->lm.vocab_size, "window", (json_int_t)m->lm.max_positions));
-    if (m->has_vision) json_object_set_new(o, "image_size", json_integer(m->image_size));
+    if (m->has_vision)
+        json_object_set_new(o, "vision", json_pack("{s:s, s:I, s:I, s:I}", "from", m->vision_from ? m->vision_from : "", "blocks_stored", (json_int_t)m->vision_blocks, "blocks_run",
+                                                   (json_int_t)m->vision_blocks_run, "image_size", (json_int_t)m->image_size));
     if (m->media_positions) json_object_set_new(o, "media_positions", json_integer(m->media_positions));
     if (m->tokenizer) json_object_set_new(o, "tokenizer", json_pack("{s:s, s:i}", "engine", sn_tokenizer_about(m->tokenizer)->engine, "tokens", sn_tokenizer_about(m->tokenizer)->vocab_size));
     json_object_set_new(o, "parts", parts_json(m));
-    json_object_set_new(o, "missing", names_json(r->missing, r->num_missing));
-    json_object_set_new(o, "misshapen", names_json(r->misshapen, r->num_misshapen));
-    json_object_set_new(o, "unexpected", names_json(r->unexpected, r->num_unexpected));
+    json_object_set_new(o, "missing", list_json(&r->missing));
+    json_object_set_new(o, "misshapen", list_json(&r->misshapen));
+    json_object_set_new(o, "unexpected", list_json(&r->unexpected));
+    json_object_set_new(o, "unused", list_json(&r->unused));
     json_object_set_new(o, "warnings", names_json(m->warnings, m->num_warnings));
     if (!with_tensors) return o;
     json_t *tensors = json_array();
@@ -203,7 +208,13 @@ static void put_model(const json_t *facts) {
     if (sn_json_at(facts, "language_model"))
         printf("%-12s %lld layers of %lld, table of %lld rows, window of %lld positions\n", "decoder", (long long)number(facts, "language_model.layers"),
                (long long)number(facts, "language_model.hidden_size"), (long long)number(facts, "language_model.vocabulary"), (long long)number(facts, "language_model.window"));
-    if (number(facts, "media_positions")) printf("%-12s %lld x %lld pixels, %lld positions each\n", "pictures", (long long)number(facts, "image_size"), (long long)number(facts, "image_size"), (long long)number(facts, "media_positions"));
+    if (sn_json_at(facts, "vision")) {
+        printf("%-12s %lld x %lld pixels, %lld blocks stored, features after block %lld", "tower", (long long)number(facts, "vision.image_size"), (long long)number(facts, "vision.image_size"),
+               (long long)number(facts, "vision.blocks_stored"), (long long)number(facts, "vision.blocks_run") - 1);
+        if (number(facts, "media_positions")) printf(", %lld positions a picture", (long long)number(facts, "media_positions"));
+        putchar('\n');
+        if (sn_json_string(facts, "vision.from")[0]) put_line("tower from", json_object_get(facts, "vision"), "from");
+    }
     printf("\n%-12s %8s %15s %10s  types\n", "part", "tensors", "parameters", "size");
     size_t i;
     json_t *p;
@@ -217,6 +228,7 @@ static void put_model(const json_t *facts) {
     put_list("missing", facts, "missing", 20);
     put_list("misshapen", facts, "misshapen", 20);
     put_list("unexpected", facts, "unexpected", 20);
+    if (json_array_size(json_object_get(facts, "unused"))) printf("%-12s %zu tensors that this model does not need (--json lists them)\n", "unused", json_array_size(json_object_get(facts, "unused")));
     put_list("warning", facts, "warnings", 20);
     put_tensors(facts);
 }
@@ -248,8 +260,8 @@ static sn_status inspect_model(const inspection *in, sn_error *error) {
     sn_status status = sn_engine_new(0, &engine, error);
     if (!status) status = sn_model_inspect(engine, &in->files, &m, error);
     if (!status) status = print_facts(model_facts(m, in->tensors), in->json, put_model, error);
-    if (!status && (m->report.num_missing || m->report.num_misshapen))
-        status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors missing, %zu misshapen", m->report.num_missing, m->report.num_misshapen);
+    if (!status && (m->report.missing.count || m->report.misshapen.count))
+        status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors missing, %zu misshapen", m->report.missing.count, m->report.misshapen.count);
     sn_model_close(m);
     sn_engine_free(engine);
     return status;

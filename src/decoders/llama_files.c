@@ -41,7 +41,7 @@ const sn_name_rule sn_llama_names_meta[] = {
 static const sn_config_field fields_hf[] = {
     SN_CONFIG_SIZE(sn_llama_config, hidden_size, "hidden_size", 4096),
     SN_CONFIG_SIZE(sn_llama_config, intermediate_size, "intermediate_size", 11008),
-    SN_CONFIG_SIZE(sn_llama_config, num_layers, "num_hidden_layers", 32),
+    SN_CONFIG_DEPTH(sn_llama_config, num_layers, "num_hidden_layers", 32),
     SN_CONFIG_SIZE(sn_llama_config, num_heads, "num_attention_heads", 32),
     {"num_key_value_heads", offsetof(sn_llama_config, num_kv_heads), false, false, 0, 1, SN_CONFIG_MAX},
     {"head_dim", offsetof(sn_llama_config, head_dim), false, false, 0, 1, SN_CONFIG_MAX},
@@ -64,6 +64,9 @@ static sn_status check(const char *where, sn_llama_config *c, sn_error *error) {
 
 sn_status sn_llama_config_hf(const char *where, const json_t *object, sn_llama_config *c, sn_error *error) {
     *c = (sn_llama_config){.rope_scale = 1, .rotary = SN_ROTARY_HALF};
+    const char *model = sn_json_string(object, "model_type");
+    if (model && strcmp(model, "llama") != 0 && strcmp(model, "llava") != 0 && strcmp(model, "llava_llama") != 0)
+        return sn_fail(error, SN_ERROR_SUPPORT, "%s: model_type: found %s, expected llama", where, model);
     sn_status status = sn_config_read(where, object, fields_hf, c, error);
     if (status) return status;
     if (c->rope_theta == 0) { /* the newer place is absent: read the older one again */
@@ -95,7 +98,7 @@ sn_status sn_llama_config_hf(const char *where, const json_t *object, sn_llama_c
 
 static const sn_config_field fields_meta[] = {
     SN_CONFIG_NEED(sn_llama_config, hidden_size, "dim"),
-    SN_CONFIG_NEED(sn_llama_config, num_layers, "n_layers"),
+    {"n_layers", offsetof(sn_llama_config, num_layers), false, true, 0, 1, SN_CONFIG_LAYERS},
     SN_CONFIG_NEED(sn_llama_config, num_heads, "n_heads"),
     {"n_kv_heads", offsetof(sn_llama_config, num_kv_heads), false, false, 0, 1, SN_CONFIG_MAX},
     {"vocab_size", offsetof(sn_llama_config, vocab_size), false, false, -1, -1, SN_CONFIG_MAX},

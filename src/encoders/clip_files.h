@@ -10,8 +10,18 @@
 sn_status sn_clip_vision_config_hf(const char *where, const json_t *object, sn_clip_vision_config *c, sn_error *error);
 sn_status sn_clip_text_config_hf(const char *where, const json_t *object, sn_clip_text_config *c, sn_error *error);
 
-/* Sizes from the tensors of OpenAI's layout: a state dict has no configuration. heads = width / 64. */
-sn_status sn_clip_config_openai(const sn_source *source, sn_clip_vision_config *vision, sn_clip_text_config *text, sn_error *error);
+/* What a state dict does not say: heads and activation. 0 and NULL = by the published sizes of that width (clip_vit.md 2),
+ * otherwise heads of 64 and quick_gelu. */
+typedef struct sn_clip_choice {
+    int64_t heads;          /* of the vision half */
+    const char *activation; /* "quick_gelu" or "gelu", both halves */
+    bool assumed;           /* out: neither given nor published for these sizes */
+} sn_clip_choice;
+
+/* Sizes from the tensors of OpenAI's layout. text may be NULL; a file without text half leaves it zero. */
+sn_status sn_clip_config_openai(const sn_source *source, sn_clip_choice *choice, sn_clip_vision_config *vision, sn_clip_text_config *text, sn_error *error);
+/* The same for a tower with Hugging Face's names under `prefix` and no configuration. */
+sn_status sn_clip_vision_config_tensors(const sn_source *source, const char *prefix, sn_clip_choice *choice, sn_clip_vision_config *c, sn_error *error);
 
 extern const sn_name_rule sn_clip_vision_names_hf[];  /* published prefix up to "…vision_model." */
 extern const sn_name_rule sn_clip_vision_extra_hf[];  /* visual_projection.weight, without prefix */

@@ -19,6 +19,10 @@ typedef struct sn_llava {
     const sn_template *template;
 } sn_llava;
 
+/* How it is published (llava.md 4): sn_system's recognise and open. */
+int sn_llava_recognise(const sn_model_files *files, const char **why);
+sn_status sn_llava_open(sn_model *model, const sn_model_files *files, sn_error *error);
+
 /* LLaVA's training text: labels by the published masks (llava.md 7, 8). */
 sn_status sn_llava_sample(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
 

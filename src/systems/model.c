@@ -34,12 +34,14 @@ sn_status sn_model_source(sn_model *m, const char *path, sn_source **out, sn_err
     return SN_OK;
 }
 
-void sn_model_names(sn_model *m, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
-                    int num_sources) {
+sn_names *sn_model_names(sn_model *m, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
+                         int num_sources) {
     sn_source **kept = sn_arena_alloc(m->arena, (size_t)num_sources, sizeof *kept);
-    if (!kept || m->num_names == SN_MAX_NAMES) return;
+    char *prefix = sn_arena_strdup(m->arena, published_prefix);
+    if (!kept || !prefix || m->num_names == SN_MAX_NAMES) return NULL;
     memcpy(kept, sources, (size_t)num_sources * sizeof *kept);
-    m->names[m->num_names++] = (sn_names){.rules = rules, .canonical_prefix = canonical_prefix, .published_prefix = published_prefix, .sources = kept, .num_sources = num_sources};
+    m->names[m->num_names] = (sn_names){.rules = rules, .canonical_prefix = canonical_prefix, .published_prefix = prefix, .sources = kept, .num_sources = num_sources};
+    return &m->names[m->num_names++];
 }
 
 sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error) {
@@ -101,6 +103,24 @@ static sn_status explain_unknown(const char *path, sn_error *error) {
     return sn_fail(error, SN_ERROR_INPUT, "%s: a checkpoint, but not recognised as any of the systems; the folder with its config.json is wanted", path);
 }
 
+/* One line with a few names; `inspect` lists all. */
+static sn_status refuse_misfits(sn_model *m, sn_error *error) {
+    const sn_bind_list *missing = &m->report.missing, *misshapen = &m->report.misshapen, *unexpected = &m->report.unexpected;
+    if (unexpected->count) sn_model_warn(m, "%zu tensors are not used (%s%s)", unexpected->count, unexpected->names[0], unexpected->count > 1 ? ", …" : "");
+    if (!missing->count && !misshapen->count) return SN_OK;
+    sn_buf text = {0};
+    for (size_t i = 0; i < misshapen->count && i < 3; i++) sn_buf_printf(&text, "%s%s", i ? "; " : "", misshapen->names[i]);
+    if (misshapen->count > 3) sn_buf_printf(&text, "; %zu more do not fit", misshapen->count - 3);
+    if (missing->count) {
+        sn_buf_printf(&text, "%s%zu tensors missing: ", text.length ? "; " : "", missing->count);
+        for (size_t i = 0; i < missing->count && i < 3; i++) sn_buf_printf(&text, "%s%s", i ? ", " : "", missing->names[i]);
+        if (missing->count > 3) sn_buf_puts(&text, ", …");
+    }
+    sn_status status = sn_fail(error, SN_ERROR_INPUT, "%s: %s", m->num_sources ? m->sources[0]->path : "model", text.data ? text.data : "tensors do not fit");
+    sn_buf_free(&text);
+    return status;
+}
+
 static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool inspect, sn_model **out, sn_error *error) {
     *out = NULL;
     const sn_system *best;
@@ -119,18 +139,8 @@ static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool
         best->parameters(g, m);
         status = sn_bind(m->store, g, m->names, m->num_names, &m->report, error);
     }
-    if (!status && !inspect && (m->report.num_missing || m->report.num_misshapen)) {
-        sn_buf text = {0};
-        const char *path = m->num_sources ? m->sources[0]->path : main;
-        for (size_t i = 0; i < m->report.num_misshapen && i < 3; i++) sn_buf_printf(&text, "%s%s", i ? "; " : "", m->report.misshapen[i]);
-        if (m->report.num_missing) {
-            sn_buf_printf(&text, "%s%zu tensors missing: ", text.length ? "; " : "", m->report.num_missing);
-            for (size_t i = 0; i < m->report.num_missing && i < 3; i++) sn_buf_printf(&text, "%s%s", i ? ", " : "", m->report.missing[i]);
-            if (m->report.num_missing > 3) sn_buf_puts(&text, ", …");
-        }
-        status = sn_fail(error, SN_ERROR_INPUT, "%s: %s", path, text.data ? text.data : "tensors do not fit");
-        sn_buf_free(&text);
-    }
+    if (!status && best->check) status = best->check(m, error);
+    if (!status && !inspect) status = refuse_misfits(m, error);
     sn_graph_free(g);
     if (status)
         sn_model_close(m);

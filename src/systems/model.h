@@ -17,6 +17,8 @@ typedef struct sn_model_files {
     const char *main, *llm, *vision, *connector, *base, *delta, *tokenizer, *audio;
     const char *models; /* a folder where parts that a model names are looked for */
     const char *system; /* what the files are, where they do not say it themselves */
+    int64_t heads;          /* of a tower whose file does not say it; 0 = not given */
+    const char *activation; /* likewise: "gelu", "quick_gelu" */
 } sn_model_files;
 
 enum { SN_MAX_SOURCES = 16, SN_MAX_NAMES = 16 };
@@ -46,6 +48,8 @@ typedef struct sn_system {
     void (*close)(sn_model *model);
     /* All parts once, without data: this is where the list of parameters comes from. */
     sn_build *parameters;
+    /* What only the bound weights can tell (a delta on the wrong base); may be NULL. */
+    sn_status (*check)(const sn_model *model, sn_error *error);
     /* pixels [pictures, 3, H, W] → [pictures, media_positions, hidden]; names vision.output, connector.output */
     sn_tensor (*encode)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
@@ -68,6 +72,8 @@ struct sn_model {
     bool has_lm, has_vision;
     sn_lm lm;
     int64_t image_size, media_positions; /* rows that one picture takes in the language model */
+    int64_t vision_blocks, vision_blocks_run; /* in the tower's file; of them up to the selected layer */
+    const char *vision_from;                  /* where the tower was found, for people */
     sn_image_processor processor;
     bool ids_known;    /* the prompt's ids count for penalties (Hugging Face's layout) */
     int32_t media_id;  /* … and a picture's rows count as this id */
@@ -97,9 +103,9 @@ void sn_model_close(sn_model *model);
 /* ---- for systems ---- */
 void sn_model_warn(sn_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
 sn_status sn_model_source(sn_model *model, const char *path, sn_source **out, sn_error *error);
-/* Adds a table: tensors canonical_prefix + … of that source. */
-void sn_model_names(sn_model *model, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
-                    int num_sources);
+/* Adds a table: tensors canonical_prefix + … of that source. NULL without memory. */
+sn_names *sn_model_names(sn_model *model, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
+                         int num_sources);
 /* config.json of a folder, or NULL in *out where there is none. */
 sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error);
 

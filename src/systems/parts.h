@@ -7,17 +7,44 @@
 #include "encoders/clip.h"
 #include "systems/model.h"
 
-/* A LLaMA in Hugging Face's layout whose names begin with `prefix` and whose head's with `head_prefix`. config is
- * the object that describes it, `where` its place for errors. Sets model->lm. */
-sn_status sn_open_llama_hf(sn_model *model, const char *folder, const json_t *config, const char *where, sn_llama_config *out, const char *prefix,
-                           const char *head_prefix, sn_error *error);
+/* Whether a folder holds a file of that name. */
+bool sn_folder_holds(const char *folder, const char *name);
+
+/* The folder that a configuration names ("openai/clip-vit-large-patch14", or a path): the path itself, beside or in
+ * `folder`, in files->models, in the caches that Hugging Face's tools keep (HF_HUB_CACHE, HF_HOME,
+ * ~/.cache/huggingface/hub; the snapshot that refs/main names). Allocated; NULL where there is none. */
+char *sn_find_folder(const sn_model_files *files, const char *folder, const char *name);
+
+/* Where a LLaMA's weights come from. */
+typedef struct sn_llama_files {
+    const char *path;    /* Hugging Face's folder, or Meta's with params.json */
+    const char *delta;   /* a folder that is added to it, or NULL */
+    const char *adapter; /* a folder with adapter_config.json and adapter_model, or NULL */
+} sn_llama_files;
+
+/* Opens them: adds the names, sets model->lm. config describes a LLaMA in Hugging Face's layout and `where` is its place
+ * for errors; without a config the folder is Meta's. How the names begin is seen from the names. *source (may be NULL)
+ * gets the checkpoint that holds what is not LLaMA's own (the delta, if there is one). */
+sn_status sn_open_llama(sn_model *model, const sn_llama_files *files, const json_t *config, const char *where, sn_llama_config *out, sn_source **source,
+                        sn_error *error);
 
 /* The tokenizer of a folder; its eos becomes a stop id. Refused where it has more tokens than the table rows. */
 sn_status sn_open_tokenizer(sn_model *model, const char *path, sn_error *error);
-void sn_check_special_ids(sn_model *model, const json_t *config);
 
-/* A CLIP vision tower in a folder (Hugging Face) or file (OpenAI): its configuration, names, processor. */
-sn_status sn_open_clip_tower(sn_model *model, const char *path, sn_clip_vision_config *out, sn_error *error);
+/* Further stop ids: those that config.json, its text part and generation_config.json name (generation.md, trap 12).
+ * Ids that contradict the tokenizer do not win and are reported once (users/llava.md 19). */
+void sn_read_stop_ids(sn_model *model, const char *folder, const json_t *config);
+
+/* A CLIP vision tower: its configuration, names, processor.
+ *   path    a folder in Hugging Face's layout, or a file in OpenAI's; NULL: there is only `inside`
+ *   inside  a checkpoint of something else that holds a tower under `prefix`: its tensors are taken, sizes come from
+ *           path's config.json, or from the tensors; NULL: the tensors of path are taken */
+sn_status sn_open_clip_tower(sn_model *model, const sn_model_files *files, const char *path, sn_source *inside, const char *prefix, sn_clip_vision_config *out,
+                             sn_error *error);
+
+/* Whether the final norm is that of a whole model: one far from 1 is a delta that nothing was added to, or one
+ * added to another base (llava.md 4.4). */
+sn_status sn_check_final_norm(const sn_model *model, bool is_delta, sn_error *error);
 
 /* A language model's graph, for its parameters. */
 void sn_lm_parameters(sn_graph *g, const sn_lm *lm);

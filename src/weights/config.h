@@ -13,8 +13,9 @@ typedef struct sn_config_field {
 } sn_config_field;
 
 /* Sizes of a model: nothing published is beyond these. */
-enum { SN_CONFIG_MAX = 1 << 20 };
+enum { SN_CONFIG_MAX = 1 << 20, SN_CONFIG_LAYERS = 4096 };
 #define SN_CONFIG_SIZE(type, field, key, fallback) {key, offsetof(type, field), false, false, fallback, 1, SN_CONFIG_MAX}
+#define SN_CONFIG_DEPTH(type, field, key, fallback) {key, offsetof(type, field), false, false, fallback, 1, SN_CONFIG_LAYERS}
 #define SN_CONFIG_NEED(type, field, key) {key, offsetof(type, field), false, true, 0, 1, SN_CONFIG_MAX}
 #define SN_CONFIG_REAL(type, field, key, fallback, low, high) {key, offsetof(type, field), true, false, fallback, low, high}
 

@@ -39,41 +39,82 @@ bool sn_published_name(const sn_names *names, const char *canonical, char *text,
     return false;
 }
 
+sn_status sn_source_prefix(const sn_source *source, const char *suffix, sn_arena *arena, const char **prefix, sn_error *error) {
+    size_t length = strlen(suffix);
+    const char *found = NULL;
+    *prefix = NULL;
+    for (size_t i = 0; i < source->count; i++) {
+        const char *name = source->tensors[i].name;
+        size_t n = strlen(name);
+        if (n < length || strcmp(name + n - length, suffix) != 0 || (n > length && name[n - length - 1] != '.')) continue;
+        if (found) return sn_fail(error, SN_ERROR_INPUT, "%s: holds both %s and %s; only one of them can be meant", source->path, found, name);
+        found = name;
+    }
+    if (!found) return SN_OK;
+    *prefix = sn_arena_format(arena, "%.*s", (int)(strlen(found) - length), found);
+    return *prefix ? SN_OK : sn_fail_memory(error);
+}
+
+int64_t sn_source_count(const sn_source *source, const char *prefix) {
+    size_t length = strlen(prefix);
+    int64_t blocks = 0;
+    for (size_t i = 0; i < source->count; i++) {
+        const char *at = source->tensors[i].name;
+        if (strncmp(at, prefix, length) != 0) continue;
+        int64_t number = 0;
+        int digits = 0;
+        for (at += length; isdigit((unsigned char)*at) && digits < 9; at++, digits++) number = 10 * number + (*at - '0');
+        if (digits && *at == '.' && number >= blocks) blocks = number + 1;
+    }
+    return blocks;
+}
+
 /* ---- derived weights ---- */
 
+/* What a derived weight is made from. Parts that are derived themselves are made for the time of the making only. */
 typedef struct joined {
     int count;
+    float scale;
     sn_weight part[SN_MAX_PARTS];
 } joined;
 
+static sn_status begin(joined *j, const void *recipe, sn_error *error) {
+    *j = *(const joined *)recipe;
+    sn_status status = SN_OK;
+    for (int i = 0; i < j->count && !status; i++) status = sn_weight_ready(&j->part[i], error);
+    return status;
+}
+
+static void end(joined *j) {
+    for (int i = 0; i < j->count; i++) sn_weight_release(&j->part[i]);
+}
+
 /* Shards that each hold some columns of every row. */
 static sn_status make_joined_columns(const void *recipe, void *to, sn_error *error) {
-    joined *j = (joined *)(uintptr_t)recipe;
+    joined j;
+    sn_status status = begin(&j, recipe, error);
     char *at = to;
-    for (int64_t r = 0; r < j->part[0].rows; r++)
-        for (int i = 0; i < j->count; i++) {
-            sn_status status = sn_weight_ready(&j->part[i], error);
-            if (status) return status;
+    for (int64_t r = 0; r < j.part[0].rows && !status; r++)
+        for (int i = 0; i < j.count; i++) {
             int64_t bytes = 0;
-            sn_type_bytes(j->part[i].type, j->part[i].columns, &bytes);
-            memcpy(at, sn_weight_row(&j->part[i], r), (size_t)bytes);
+            sn_type_bytes(j.part[i].type, j.part[i].columns, &bytes);
+            memcpy(at, sn_weight_row(&j.part[i], r), (size_t)bytes);
             at += bytes;
         }
-    return SN_OK;
+    end(&j);
+    return status;
 }
 
 /* part[0] = base, part[1] = delta; rows that only the delta has are taken as they are. The sum is rounded once to
  * the stored type. */
 static sn_status make_sum(const void *recipe, void *to, sn_error *error) {
-    joined *j = (joined *)(uintptr_t)recipe;
-    sn_weight *base = &j->part[0], *delta = &j->part[1];
-    sn_status status = sn_weight_ready(base, error);
-    if (!status) status = sn_weight_ready(delta, error);
-    if (status) return status;
+    joined j;
+    sn_status status = begin(&j, recipe, error);
+    const sn_weight *base = &j.part[0], *delta = &j.part[1];
     int64_t columns = delta->columns, bytes = 0;
     sn_type_bytes(delta->type, columns, &bytes);
     float *a = sn_alloc((size_t)columns, sizeof *a), *b = sn_alloc((size_t)columns, sizeof *b);
-    if (!a || !b) status = sn_fail_memory(error);
+    if (!status && (!a || !b)) status = sn_fail_memory(error);
     for (int64_t r = 0; r < delta->rows && !status; r++) {
         sn_weight_row_floats(delta, r, b);
         if (r < base->rows) {
@@ -84,17 +125,48 @@ static sn_status make_sum(const void *recipe, void *to, sn_error *error) {
     }
     sn_free(a);
     sn_free(b);
+    end(&j);
     return status;
 }
 
 static sn_status make_transposed(const void *recipe, void *to, sn_error *error) {
-    joined *j = (joined *)(uintptr_t)recipe;
-    sn_weight *w = &j->part[0];
-    sn_status status = sn_weight_ready(w, error);
+    joined j;
+    sn_status status = begin(&j, recipe, error);
+    const sn_weight *w = &j.part[0];
     int64_t size = sn_type_of(w->type)->bytes;
     for (int64_t r = 0; r < w->rows && !status; r++)
         for (int64_t c = 0; c < w->columns; c++)
             memcpy((char *)to + (c * w->rows + r) * size, (const char *)sn_weight_row(w, r) + c * size, (size_t)size);
+    end(&j);
+    return status;
+}
+
+/* part[0] = W [out, in], part[1] = A [rank, in], part[2] = B [out, rank]: W + scale B A in float32, rounded once to
+ * the stored type. */
+static sn_status make_merged(const void *recipe, void *to, sn_error *error) {
+    joined j;
+    sn_status status = begin(&j, recipe, error);
+    const sn_weight *w = &j.part[0];
+    int64_t columns = w->columns, rank = j.part[1].rows, bytes = 0;
+    sn_type_bytes(w->type, columns, &bytes);
+    float *row = sn_alloc((size_t)columns, sizeof *row), *update = sn_alloc((size_t)columns, sizeof *update), *b = sn_alloc((size_t)rank, sizeof *b);
+    float *a = sn_alloc((size_t)rank, (size_t)columns * sizeof *a);
+    if (!status && (!row || !update || !b || !a)) status = sn_fail_memory(error);
+    for (int64_t k = 0; k < rank && !status; k++) sn_weight_row_floats(&j.part[1], k, a + k * columns);
+    for (int64_t r = 0; r < w->rows && !status; r++) {
+        sn_weight_row_floats(w, r, row);
+        sn_weight_row_floats(&j.part[2], r, b);
+        memset(update, 0, (size_t)columns * sizeof *update);
+        for (int64_t k = 0; k < rank; k++)
+            for (int64_t i = 0; i < columns; i++) update[i] += b[k] * a[k * columns + i];
+        for (int64_t i = 0; i < columns; i++) row[i] += j.scale * update[i];
+        sn_type_of(w->type)->from_float(row, (char *)to + r * bytes, columns);
+    }
+    sn_free(row);
+    sn_free(update);
+    sn_free(b);
+    sn_free(a);
+    end(&j);
     return status;
 }
 
@@ -110,80 +182,139 @@ static sn_status derive(sn_store *store, sn_weight *w, sn_type type, sn_shape sh
 
 /* ---- binding ---- */
 
-static void list(sn_store *store, const char ***items, size_t *count, size_t *capacity, const char *text) {
+typedef struct binding {
+    sn_store *store;
+    const sn_names *names;
+    int num_names;
+    sn_bind_report *report;
+    sn_map *used; /* addresses of the tensors that were taken */
+} binding;
+
+static void list(sn_store *store, sn_bind_list *to, const char *text) {
     char *copy = sn_arena_strdup(store->arena, text);
-    if (copy && sn_grow((void **)items, capacity, *count + 1, sizeof **items)) (*items)[(*count)++] = copy;
+    if (copy && sn_grow((void **)&to->names, &to->capacity, to->count + 1, sizeof *to->names)) to->names[to->count++] = copy;
 }
 
 void sn_bind_report_free(sn_bind_report *report) {
-    sn_free(report->missing);
-    sn_free(report->misshapen);
-    sn_free(report->unexpected);
+    sn_free(report->missing.names);
+    sn_free(report->misshapen.names);
+    sn_free(report->unexpected.names);
+    sn_free(report->unused.names);
     *report = (sn_bind_report){0};
 }
 
+static void mark(binding *b, const sn_source_tensor *t) { sn_map_set(b->used, (const char *)&t, sizeof t, 1); }
+static bool is_used(const binding *b, const sn_source_tensor *t) { return sn_map_get(b->used, (const char *)&t, sizeof t, NULL); }
+
+static sn_status take(binding *b, sn_source *source, const sn_source_tensor *t, sn_weight *out, sn_error *error) {
+    mark(b, t);
+    if (!sn_type_of(t->type)->is_float) {
+        char shape[96];
+        return sn_fail(error, SN_ERROR_INPUT, "%s: found %s of %s, expected floating-point numbers%s", t->name, sn_shape_text(&t->shape, shape), sn_type_of(t->type)->name,
+                       t->type == SN_TYPE_U8 ? "; packed by a 4-bit loader: save it again without packing" : "");
+    }
+    return sn_source_weight(source, t, b->store->arena, out, error);
+}
+
+/* base + delta; what stands in `w` is the delta. */
+static sn_status add_base(binding *b, const sn_names *names, const char *published, const sn_weight *w, sn_weight *out, sn_error *error) {
+    const sn_source_tensor *base = sn_source_find(names->sources[0], published);
+    if (!base) return sn_fail(error, SN_ERROR_INPUT, "%s: in the delta, but not in the base model", published);
+    if (base->shape.rank != w->shape.rank || base->shape.rank < 1 || base->shape.dim[0] > w->shape.dim[0] ||
+        (base->shape.rank == 2 && base->shape.dim[1] != w->shape.dim[1])) {
+        char have[96], other[96];
+        return sn_fail(error, SN_ERROR_INPUT, "%s: the delta's %s does not fit the base's %s; another base model?", published, sn_shape_text(&w->shape, have), sn_shape_text(&base->shape, other));
+    }
+    if (!sn_type_of(w->type)->from_float) return sn_fail(error, SN_ERROR_SUPPORT, "%s: a delta of type %s is not supported", published, sn_type_of(w->type)->name);
+    joined sum = {.count = 2, .part = {[1] = *w}};
+    sn_status status = take(b, names->sources[0], base, &sum.part[0], error);
+    return status ? status : derive(b->store, out, w->type, w->shape, make_sum, &sum, error);
+}
+
+/* Merges the low-rank update of this tensor, where there is one. */
+static sn_status add_lora(binding *b, const sn_lora *lora, const char *published, sn_weight *w, sn_error *error) {
+    size_t length = strlen(published), ending = strlen(".weight");
+    if (length <= ending || strcmp(published + length - ending, ".weight") != 0) return SN_OK;
+    const sn_source_tensor *found[2];
+    for (int i = 0; i < 2; i++) {
+        char *name = sn_format("%s%.*s.lora_%c%s.weight", lora->prefix, (int)(length - ending), published, 'A' + i, lora->infix);
+        if (!name) return sn_fail_memory(error);
+        found[i] = sn_source_find(lora->source, name);
+        sn_free(name);
+    }
+    if (!found[0] && !found[1]) return SN_OK;
+    if (!found[0] || !found[1]) return sn_fail(error, SN_ERROR_INPUT, "%s: the adapter holds only one of lora_A and lora_B", published);
+    if (!sn_type_of(w->type)->from_float) return sn_fail(error, SN_ERROR_SUPPORT, "%s: low-rank updates of a base of type %s are not supported", published, sn_type_of(w->type)->name);
+    joined m = {.count = 3, .scale = lora->scale, .part = {[0] = *w}};
+    sn_status status = take(b, lora->source, found[0], &m.part[1], error);
+    if (!status) status = take(b, lora->source, found[1], &m.part[2], error);
+    if (status) return status;
+    const sn_weight *down = &m.part[1], *up = &m.part[2];
+    char shape_a[96], shape_b[96], shape[96];
+    if (sn_shape_count(&down->shape) == 0 || sn_shape_count(&up->shape) == 0)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: lora_A %s and lora_B %s are empty; written by a sharded training run that did not gather", published,
+                       sn_shape_text(&down->shape, shape_a), sn_shape_text(&up->shape, shape_b));
+    if (w->shape.rank != 2 || down->shape.rank != 2 || up->shape.rank != 2 || down->columns != w->columns || up->rows != w->rows || down->rows != lora->rank || up->columns != lora->rank)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: lora_A %s and lora_B %s of rank %lld do not fit the base's %s; another base model?", published, sn_shape_text(&down->shape, shape_a),
+                       sn_shape_text(&up->shape, shape_b), (long long)lora->rank, sn_shape_text(&w->shape, shape));
+    return derive(b->store, w, w->type, w->shape, make_merged, &m, error);
+}
+
+/* Shards one behind the other: by rows a view in parts, by columns derived. */
+static sn_status join_shards(binding *b, const sn_name_rule *rule, const char *published, joined *shards, sn_weight *out, sn_error *error) {
+    *out = shards->part[0];
+    if (shards->count == 1 || rule->join == SN_JOIN_FIRST) return SN_OK;
+    sn_shape shape = out->shape;
+    int axis = rule->join == SN_JOIN_ROWS ? 0 : 1;
+    for (int i = 1; i < shards->count; i++) {
+        const sn_weight *part = &shards->part[i];
+        if (part->shape.rank != shape.rank || axis >= shape.rank || part->type != out->type || part->shape.dim[1 - axis] != shape.dim[1 - axis])
+            return sn_fail(error, SN_ERROR_INPUT, "%s: the shards do not fit each other", published);
+        shape.dim[axis] += part->shape.dim[axis];
+    }
+    bool derived = axis == 1;
+    for (int i = 0; i < shards->count; i++) derived |= shards->part[i].make != NULL;
+    if (derived && axis == 0) return sn_fail(error, SN_ERROR_SUPPORT, "%s: shards that are stored compressed or with strides", published);
+    if (derived) return derive(b->store, out, out->type, shape, make_joined_columns, shards, error);
+    out->shape = shape, out->rows = shape.dim[0], out->num_parts = shards->count;
+    for (int i = 0; i < shards->count; i++) out->part[i] = shards->part[i].part[0];
+    return SN_OK;
+}
+
+/* A block of rows, as a view. */
+static sn_status cut_rows(const sn_name_rule *rule, const char *published, const sn_weight *w, sn_weight *out, sn_error *error) {
+    if (w->make || w->shape.rank < 1 || w->shape.dim[0] % rule->parts)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: its rows are no multiple of %d, or stored compressed", published, rule->parts);
+    sn_shape shape = w->shape;
+    shape.dim[0] /= rule->parts;
+    int64_t bytes = 0;
+    sn_type_bytes(w->type, sn_shape_count(&shape), &bytes);
+    *out = sn_weight_view(w->type, shape, (const char *)w->part[0].data + rule->part * bytes);
+    return SN_OK;
+}
+
 /* The weight that a rule describes, before its shape is compared. */
-static sn_status assemble(sn_store *store, const sn_names *names, const sn_name_rule *rule, const char *published, sn_weight *out,
-                          const char **file, bool *found, sn_error *error) {
+static sn_status assemble(binding *b, const sn_names *names, const sn_name_rule *rule, const char *published, sn_weight *out, const char **file, bool *found, sn_error *error) {
     joined shards = {0};
     *found = false;
     sn_source *const *sources = names->delta ? &names->delta : names->sources;
     int num_sources = names->delta ? 1 : names->num_sources;
     for (int i = 0; i < num_sources && i < SN_MAX_PARTS; i++) {
         const sn_source_tensor *t = sn_source_find(sources[i], published);
-        if (!t) return SN_OK;
+        if (!t && i == 0) return SN_OK;
+        *found = true;
+        if (!t) return sn_fail(error, SN_ERROR_INPUT, "%s: not in %s", published, sources[i]->path);
         *file = t->file;
-        sn_status status = sn_source_weight(sources[i], t, store->arena, &shards.part[shards.count++], error);
+        sn_status status = take(b, sources[i], t, &shards.part[shards.count++], error);
         if (status) return status;
     }
     if (!shards.count) return SN_OK;
-    *found = true;
     sn_weight *w = &shards.part[0];
-    if (rule->parts > 1) { /* a block of rows, still a view */
-        if (w->make || w->shape.dim[0] % rule->parts)
-            return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: its rows are no multiple of %d", *file, published, rule->parts);
-        sn_shape shape = w->shape;
-        shape.dim[0] /= rule->parts;
-        int64_t bytes = 0;
-        sn_type_bytes(w->type, sn_shape_count(&shape), &bytes);
-        *out = sn_weight_view(w->type, shape, (const char *)w->part[0].data + rule->part * bytes);
-        return SN_OK;
-    }
-    if (rule->transposed) {
-        if (sn_type_of(w->type)->block > 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s: blocks of %s cannot be transposed", *file, published, sn_type_of(w->type)->name);
-        sn_shape shape = SN_SHAPE(w->columns, w->rows);
-        return derive(store, out, w->type, shape, make_transposed, &shards, error);
-    }
-    if (names->delta) { /* a base tensor of the same name is added */
-        const sn_source_tensor *base = sn_source_find(names->sources[0], published);
-        if (!base) {
-            *out = *w;
-            return SN_OK;
-        }
-        if (base->shape.rank != w->shape.rank || base->shape.dim[0] > w->shape.dim[0] ||
-            (base->shape.rank == 2 && base->shape.dim[1] != w->shape.dim[1])) {
-            char a[96], b[96];
-            return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: delta %s does not fit base %s (another base model?)", *file, published,
-                           sn_shape_text(&w->shape, a), sn_shape_text(&base->shape, b));
-        }
-        if (!sn_type_of(w->type)->from_float) return sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s: a delta of type %s is not supported", *file, published, sn_type_of(w->type)->name);
-        joined sum = {.count = 2, .part = {[1] = *w}};
-        sn_status status = sn_source_weight(names->sources[0], base, store->arena, &sum.part[0], error);
-        return status ? status : derive(store, out, w->type, w->shape, make_sum, &sum, error);
-    }
-    *out = *w;
-    if (shards.count == 1 || rule->join == SN_JOIN_FIRST) return SN_OK;
-    sn_shape shape = w->shape;
-    int axis = rule->join == SN_JOIN_ROWS ? 0 : 1;
-    for (int i = 1; i < shards.count; i++) {
-        if (shards.part[i].shape.rank != shape.rank || axis >= shape.rank || shards.part[i].type != w->type)
-            return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: the shards do not fit each other", *file, published);
-        shape.dim[axis] += shards.part[i].shape.dim[axis];
-    }
-    if (axis) return derive(store, out, w->type, shape, make_joined_columns, &shards, error);
-    out->shape = shape, out->rows = shape.dim[0], out->num_parts = shards.count;
-    for (int i = 0; i < shards.count; i++) out->part[i] = shards.part[i].part[0];
-    return SN_OK;
+    if (rule->parts > 1) return cut_rows(rule, published, w, out, error);
+    if (rule->transposed && sn_type_of(w->type)->block > 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: blocks of %s cannot be transposed", published, sn_type_of(w->type)->name);
+    if (rule->transposed) return derive(b->store, out, w->type, SN_SHAPE(w->columns, w->rows), make_transposed, &shards, error);
+    sn_status status = names->delta ? add_base(b, names, published, w, out, error) : join_shards(b, rule, published, &shards, out, error);
+    return status || !names->lora ? status : add_lora(b, names->lora, published, out, error);
 }
 
 /* [1, 1, n] and [n] hold the same row; a bias is never a matrix. */
@@ -193,26 +324,31 @@ static bool same_values(const sn_shape *want, const sn_shape *have) {
     return sn_shape_count(want) == sn_shape_count(have) && sn_shape_count(want) == w && have->rank > 0 && have->dim[have->rank - 1] == w;
 }
 
-static sn_status bind_one(sn_store *store, const sn_graph *g, const sn_parameter *p, const sn_names *names, int num_names,
-                          sn_bind_report *report, sn_error *error) {
+static sn_status bind_one(binding *b, const sn_graph *g, const sn_parameter *p, sn_error *error) {
+    sn_store *store = b->store;
     if (sn_store_find(store, p->name)) return SN_OK;
-    char published[512] = "", text[1200], a[96], b[96];
+    char published[512] = "", text[1200], have[96], wanted[96];
     const sn_shape *want = &g->nodes[p->tensor].shape;
-    for (int i = 0; i < num_names; i++) {
+    for (int i = 0; i < b->num_names; i++) {
         const sn_name_rule *rule;
         sn_weight weight;
         const char *file = "";
         bool found;
         char name[512];
-        if (!sn_published_name(&names[i], p->name, name, sizeof name, &rule)) continue;
+        sn_error why = {0};
+        if (!sn_published_name(&b->names[i], p->name, name, sizeof name, &rule)) continue;
         if (!published[0]) snprintf(published, sizeof published, "%s", name);
-        sn_status status = assemble(store, &names[i], rule, name, &weight, &file, &found, error);
-        if (status) return status;
+        sn_status status = assemble(b, &b->names[i], rule, name, &weight, &file, &found, &why);
+        if (status == SN_ERROR_MEMORY) return sn_fail(error, status, "%s", why.message);
+        if (status) {
+            list(store, &b->report->misshapen, why.message);
+            return SN_OK;
+        }
         if (!found) continue;
         if (!same_values(want, &weight.shape)) {
-            snprintf(text, sizeof text, "%s: found %s, expected %s%s", name, sn_shape_text(&weight.shape, a), sn_shape_text(want, b),
+            snprintf(text, sizeof text, "%s: found %s, expected %s%s", name, sn_shape_text(&weight.shape, have), sn_shape_text(want, wanted),
                      sn_shape_count(&weight.shape) == 0 ? "; written by a sharded training run that did not gather" : "");
-            list(store, &report->misshapen, &report->num_misshapen, &report->misshapen_capacity, text);
+            list(store, &b->report->misshapen, text);
             return SN_OK;
         }
         weight.shape = *want;
@@ -225,55 +361,75 @@ static sn_status bind_one(sn_store *store, const sn_graph *g, const sn_parameter
         }
         return sn_store_add(store, p->name, name, file, &weight) ? SN_OK : sn_fail_memory(error);
     }
-    snprintf(text, sizeof text, "%s%s", published[0] ? published : p->name, "");
-    list(store, &report->missing, &report->num_missing, &report->missing_capacity, text);
+    list(store, &b->report->missing, published[0] ? published : p->name);
     return SN_OK;
 }
 
-/* Tensors that no parameter took and no rule knows. */
-static void find_unexpected(sn_store *store, const sn_names *names, int num_names, sn_bind_report *report) {
-    sn_map *used = sn_map_new();
-    for (size_t i = 0; used && i < store->count; i++) sn_map_set(used, store->entries[i]->published, strlen(store->entries[i]->published), 1);
-    for (int n = 0; used && n < num_names; n++) {
-        sn_source *source = names[n].delta ? names[n].delta : names[n].sources[0];
-        for (size_t i = 0; i < source->count; i++) {
-            const char *name = source->tensors[i].name;
-            bool known = sn_map_get(used, name, strlen(name), NULL);
-            for (int k = 0; k < num_names && !known; k++) {
-                size_t prefix = strlen(names[k].published_prefix);
-                char number[16];
-                if (strncmp(name, names[k].published_prefix, prefix) != 0) continue;
-                for (const sn_name_rule *r = names[k].rules; r->published && !known; r++)
-                    known = !r->canonical && match(r->published, name + prefix, number);
-            }
-            if (known) continue;
-            list(store, &report->unexpected, &report->num_unexpected, &report->unexpected_capacity, name);
-            sn_map_set(used, name, strlen(name), 1);
+typedef enum known { UNKNOWN, IGNORED, UNUSED } known;
+
+static known known_name(const binding *b, const char *name) {
+    known result = UNKNOWN;
+    for (int k = 0; k < b->num_names; k++) {
+        size_t prefix = strlen(b->names[k].published_prefix);
+        char number[16];
+        if (strncmp(name, b->names[k].published_prefix, prefix) != 0) continue;
+        for (const sn_name_rule *r = b->names[k].rules; r->published; r++) {
+            if (!match(r->published, name + prefix, number)) continue;
+            if (!r->canonical) return IGNORED;
+            if (b->names[k].partial) result = UNUSED;
         }
     }
-    sn_map_free(used);
+    return result;
 }
 
-static void add_some(sn_buf *text, const char *what, const char **items, size_t count) {
-    if (!count) return;
-    sn_buf_printf(text, "%s%zu %s (", text->length ? "; " : "", count, what);
-    for (size_t i = 0; i < count && i < 5; i++) sn_buf_printf(text, "%s%s", i ? ", " : "", items[i]);
-    sn_buf_puts(text, count > 5 ? ", …)" : ")");
+/* Tensors of a source that no parameter took. */
+static void find_leftover(binding *b, const sn_source *source, const char *what) {
+    for (size_t i = 0; i < source->count; i++) {
+        const sn_source_tensor *t = &source->tensors[i];
+        if (is_used(b, t)) continue;
+        mark(b, t);
+        known k = known_name(b, t->name);
+        if (what && strstr(t->name, ".lora_")) {
+            char text[1200];
+            snprintf(text, sizeof text, "%s: %s", t->name, what);
+            list(b->store, &b->report->misshapen, text);
+        } else if (k != IGNORED) {
+            list(b->store, k == UNUSED ? &b->report->unused : &b->report->unexpected, t->name);
+        }
+    }
+}
+
+static void find_unexpected(binding *b) {
+    for (int n = 0; n < b->num_names; n++) {
+        const sn_names *names = &b->names[n];
+        if (names->lora) find_leftover(b, names->lora->source, "updates nothing in the base model");
+        if (names->delta) find_leftover(b, names->delta, NULL);
+        for (int i = 0; i < names->num_sources; i++) find_leftover(b, names->sources[i], NULL);
+    }
+}
+
+static void add_some(sn_buf *text, const char *what, const sn_bind_list *items) {
+    if (!items->count) return;
+    sn_buf_printf(text, "%s%zu %s (", text->length ? "; " : "", items->count, what);
+    for (size_t i = 0; i < items->count && i < 5; i++) sn_buf_printf(text, "%s%s", i ? ", " : "", items->names[i]);
+    sn_buf_puts(text, items->count > 5 ? ", …)" : ")");
 }
 
 sn_status sn_bind(sn_store *store, const sn_graph *graph, const sn_names *names, int num_names, sn_bind_report *report, sn_error *error) {
     if (graph->error.status) return sn_fail(error, graph->error.status, "%s", graph->error.message);
-    sn_bind_report own = {0}, *r = report ? report : &own;
-    sn_status status = SN_OK;
-    for (size_t i = 0; i < graph->num_params && !status; i++) status = bind_one(store, graph, &graph->params[i], names, num_names, r, error);
-    if (!status && report) find_unexpected(store, names, num_names, r);
-    if (!status && !report && (own.num_missing || own.num_misshapen)) {
+    sn_bind_report own = {0};
+    binding b = {.store = store, .names = names, .num_names = num_names, .report = report ? report : &own, .used = sn_map_new()};
+    sn_status status = b.used ? SN_OK : sn_fail_memory(error);
+    for (size_t i = 0; i < graph->num_params && !status; i++) status = bind_one(&b, graph, &graph->params[i], error);
+    if (!status && report) find_unexpected(&b);
+    if (!status && !report && (own.missing.count || own.misshapen.count)) {
         sn_buf text = {0};
-        add_some(&text, "tensors missing", own.missing, own.num_missing);
-        add_some(&text, "misshapen", own.misshapen, own.num_misshapen);
+        add_some(&text, "tensors missing", &own.missing);
+        add_some(&text, "misshapen", &own.misshapen);
         status = sn_fail(error, SN_ERROR_INPUT, "%s: %s", names[0].sources[0]->path, text.data ? text.data : "tensors are missing");
         sn_buf_free(&text);
     }
     sn_bind_report_free(&own);
+    sn_map_free(b.used);
     return status;
 }

@@ -18,25 +18,51 @@ typedef struct sn_name_rule {
     sn_join join;
 } sn_name_rule;
 
+/* Low-rank updates in a file of their own (Hu et al., arXiv 2106.09685): W + scale B A, A [rank, in], B [out, rank].
+ * The module of tensor "model.layers.0.self_attn.q_proj.weight" is found as prefix + "model.layers.0.self_attn.q_proj"
+ * + ".lora_A" + infix + ".weight". */
+typedef struct sn_lora {
+    sn_source *source;
+    const char *prefix, *infix; /* "base_model.model.", ".default" or "" */
+    int64_t rank;
+    float scale; /* alpha / rank */
+} sn_lora;
+
 typedef struct sn_names {
     const sn_name_rule *rules; /* ends with published == NULL */
     const char *canonical_prefix, *published_prefix;
     sn_source *const *sources; /* shards of one model, usually one */
     int num_sources;
     sn_source *delta; /* added to sources[0]: t = base + delta (llava.md 4.4); NULL = none */
+    const sn_lora *lora; /* merged into what the sources hold; NULL = none */
+    bool partial; /* tensors that the rules know and the graph does not ask for are no surprise (a tower's last layers) */
 } sn_names;
 
 /* What binding found: names, for `inspect` and for the error. Strings live in the store's arena. */
+typedef struct sn_bind_list {
+    const char **names;
+    size_t count, capacity;
+} sn_bind_list;
 typedef struct sn_bind_report {
-    const char **missing, **misshapen, **unexpected;
-    size_t num_missing, num_misshapen, num_unexpected;
-    size_t missing_capacity, misshapen_capacity, unexpected_capacity;
+    sn_bind_list missing;
+    sn_bind_list misshapen;  /* "name: found [0], expected [40, 24]" */
+    sn_bind_list unexpected; /* in the files, and no rule knows them */
+    sn_bind_list unused;     /* known, and this model does not need them */
 } sn_bind_report;
 void sn_bind_report_free(sn_bind_report *report);
 
+/* What stands before `suffix` in the one tensor whose name is that suffix or ends in "." + suffix: how the names of a
+ * part begin in this file ("model.", "language_model.model.", "module.model."). *prefix is NULL where there is no such
+ * tensor; several are an error that names two. */
+sn_status sn_source_prefix(const sn_source *source, const char *suffix, sn_arena *arena, const char **prefix, sn_error *error);
+
+/* Blocks that the file holds: 1 + the greatest number behind `prefix` ("model.layers.") in a tensor's name. */
+int64_t sn_source_count(const sn_source *source, const char *prefix);
+
 /* Finds every parameter of the graph in the tables (the first that has it wins) and adds it to the store.
  * Parameters that are already in the store are left alone. With a report, missing and misshapen ones are
- * listed and SN_OK comes back; without one they are an error that names up to five of each. */
+ * listed and SN_OK comes back; without one they are an error that names up to five of each. What cannot be used
+ * (no numbers, shards or a delta that do not fit) counts as misshapen. */
 sn_status sn_bind(sn_store *store, const sn_graph *graph, const sn_names *names, int num_names, sn_bind_report *report, sn_error *error);
 
 /* The published name of a canonical one by these tables, into text; false where no rule fits. */
