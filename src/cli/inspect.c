@@ -8,14 +8,18 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/terminal.h"
+#include "generate/footprint.h"
+#include "weights/gguf.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct inspection {
     sn_model_files files;
-    bool json, tensors;
+    bool json, tensors, verify, memory;
+    int64_t context; /* positions of --memory; 0 = the model's window */
 } inspection;
 
 /* ---- facts ---- */
@@ -51,9 +55,87 @@ static json_t *checkpoint_facts(const sn_source *source) {
         add_to(types, sn_type_of(t->type)->name, sn_shape_count(&t->shape));
         bytes += t->bytes, values += sn_shape_count(&t->shape);
     }
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o}", "file", source->path, "kind", "checkpoint", "format", source->format, "parameters", (json_int_t)values,
-                     "bytes", (json_int_t)bytes, "types", types, "warnings", names_json(source->warnings, source->num_warnings), "tensors", tensors);
+    json_t *notes = json_object();
+    for (size_t i = 0; i < source->num_notes; i++) json_object_set_new(notes, source->notes[i].name, json_string(source->notes[i].text));
+    for (size_t i = 0; source->gguf && i < source->gguf->count; i++)
+        json_object_set_new(notes, source->gguf->values[i].key, sn_gguf_json(&source->gguf->values[i]));
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "file", source->path, "kind", "checkpoint", "format", source->format, "parameters", (json_int_t)values,
+                     "bytes", (json_int_t)bytes, "types", types, "warnings", names_json(source->warnings, source->num_warnings), "notes", notes, "tensors", tensors);
 }
+
+/* ---- --verify ---- */
+
+/* Values that are no numbers, of one tensor. */
+static sn_status count_not_finite(const sn_source_tensor *t, int64_t *nan, int64_t *infinite, sn_error *error) {
+    const sn_type_traits *type = sn_type_of(t->type);
+    int64_t count = sn_shape_count(&t->shape), part = (4096 / type->block) * type->block;
+    float values[4096];
+    void *copy = NULL;
+    const unsigned char *bytes = t->contiguous && !t->swapped ? t->data : NULL;
+    *nan = *infinite = 0;
+    if (!type->is_float || !type->to_float || !count) return SN_OK;
+    if (!bytes) {
+        copy = sn_alloc((size_t)t->bytes + 1, 1);
+        sn_status status = copy ? sn_source_copy(t, copy, error) : sn_fail_memory(error);
+        if (status) {
+            sn_free(copy);
+            return status;
+        }
+        bytes = copy;
+    }
+    for (int64_t at = 0; at < count; at += part) {
+        int64_t n = count - at < part ? count - at : part, from = 0;
+        sn_type_bytes(t->type, at, &from);
+        type->to_float(bytes + from, values, n);
+        for (int64_t i = 0; i < n; i++) *nan += isnan(values[i]) != 0, *infinite += isinf(values[i]) != 0;
+    }
+    sn_free(copy);
+    return SN_OK;
+}
+
+/* Reads everything: checksums, and the tensors with values that are not finite. */
+static sn_status verify(sn_source *const *sources, int num_sources, json_t **out, sn_error *error) {
+    *out = json_array();
+    sn_status status = *out ? SN_OK : sn_fail_memory(error);
+    for (int s = 0; s < num_sources && !status; s++) {
+        status = sn_source_verify(sources[s], error);
+        for (size_t i = 0; i < sources[s]->count && !status; i++) {
+            const sn_source_tensor *t = &sources[s]->tensors[i];
+            int64_t nan, infinite;
+            status = count_not_finite(t, &nan, &infinite, error);
+            if (!status && (nan || infinite))
+                json_array_append_new(*out, json_pack("{s:s, s:s, s:I, s:I}", "name", t->name, "file", t->file, "nan", (json_int_t)nan, "infinite", (json_int_t)infinite));
+        }
+    }
+    return status;
+}
+
+/* ---- --memory ---- */
+
+/* Kilobytes of a line of /proc/self/status, as bytes. */
+static int64_t process_memory(const char *name) {
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    long long kilobytes = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %lld", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    return kilobytes * 1024;
+}
+
+/* The process as it is now, with the model open and its plans made, and what an answer adds. */
+static sn_status predict_memory(sn_model *m, int64_t context, json_t **out, sn_error *error) {
+    sn_footprint f;
+    int64_t window = m->has_lm ? m->lm.max_positions : 1, positions = context && context < window ? context : window;
+    sn_status status = sn_footprint_of(m, positions, &f, error);
+    if (status) return status;
+    int64_t process = process_memory("VmRSS");
+    *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "context", (json_int_t)positions, "process", (json_int_t)process, "weights", (json_int_t)f.weights, "derived", (json_int_t)f.derived,
+                     "floats", (json_int_t)f.floats, "plan", (json_int_t)f.plan, "cache", (json_int_t)f.cache, "buffers", (json_int_t)f.buffers, "peak", (json_int_t)(process + sn_footprint_total(&f)));
+    return *out ? SN_OK : sn_fail_memory(error);
+}
+
+/* ---- facts of a model ---- */
 
 /* The parameters by part: the first word of the canonical name. */
 static json_t *parts_json(const sn_model *m) {
@@ -185,6 +267,44 @@ static void put_tensors(const json_t *facts) {
     }
 }
 
+static void put_verified(const json_t *facts) {
+    const json_t *list = json_object_get(facts, "not_finite"), *t;
+    size_t i;
+    if (list && !json_array_size(list)) printf("%-12s every checksum is right, every value is finite\n", "verified");
+    json_array_foreach(list, i, t) {
+        printf("%-12s %lld NaN, %lld infinite in ", "not finite", (long long)number(t, "nan"), (long long)number(t, "infinite"));
+        put(sn_json_string(t, "name"));
+        putchar('\n');
+    }
+}
+
+static void put_memory(const json_t *facts) {
+    static const char *const parts[][2] = {{"process", "the program with the model open"}, {"weights", "mapped files, as far as they are read"}, {"derived", "weights that are made"},
+                                           {"floats", "float copies of small weights"}, {"plan", "values inside the largest graph"}, {"cache", "keys and values"},
+                                           {"buffers", "pixels, rows, logits"}, {"peak", "in all"}};
+    const json_t *memory = json_object_get(facts, "memory");
+    char size[32];
+    if (!memory) return;
+    printf("memory for a prompt of %lld positions\n", (long long)number(memory, "context"));
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) printf("  %-10s %10s  %s\n", parts[i][0], in_units((double)number(memory, parts[i][0]), size), parts[i][1]);
+}
+
+/* What a file holds beside tensors; long values (vocabularies) are cut. */
+static void put_notes(const json_t *facts) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(facts, "notes"), key, value) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+        printf("%-12s ", "note");
+        put(key);
+        if (text && strlen(text) > 60) strcpy(text + 57, "...");
+        printf(" = ");
+        put(text ? text : "");
+        putchar('\n');
+        free(text);
+    }
+}
+
 static void put_checkpoint(const json_t *facts) {
     char size[32];
     put_line("checkpoint", facts, "file");
@@ -192,7 +312,9 @@ static void put_checkpoint(const json_t *facts) {
     printf("%-12s %zu, %lld values, %s (", "tensors", json_array_size(json_object_get(facts, "tensors")), (long long)number(facts, "parameters"), in_units((double)number(facts, "bytes"), size));
     put_types(json_object_get(facts, "types"));
     printf(")\n");
+    put_notes(facts);
     put_list("warning", facts, "warnings", 20);
+    put_verified(facts);
     put_tensors(facts);
 }
 
@@ -230,6 +352,8 @@ static void put_model(const json_t *facts) {
     put_list("unexpected", facts, "unexpected", 20);
     if (json_array_size(json_object_get(facts, "unused"))) printf("%-12s %zu tensors that this model does not need (--json lists them)\n", "unused", json_array_size(json_object_get(facts, "unused")));
     put_list("warning", facts, "warnings", 20);
+    put_verified(facts);
+    put_memory(facts);
     put_tensors(facts);
 }
 
@@ -248,8 +372,17 @@ static sn_status print_facts(json_t *facts, bool as_json, void (*put_table)(cons
 
 static sn_status inspect_checkpoint(const inspection *in, sn_error *error) {
     sn_source *source;
+    json_t *bad = NULL;
     sn_status status = sn_source_open(in->files.main, &source, error);
-    if (!status) status = print_facts(checkpoint_facts(source), in->json, put_checkpoint, error);
+    if (!status && in->verify) status = verify(&source, 1, &bad, error);
+    size_t num_bad = json_array_size(bad);
+    if (!status) {
+        json_t *facts = checkpoint_facts(source);
+        if (bad) json_object_set(facts, "not_finite", bad);
+        status = print_facts(facts, in->json, put_checkpoint, error);
+    }
+    if (!status && num_bad) status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors hold values that are not finite", num_bad);
+    json_decref(bad);
     sn_source_close(source);
     return status;
 }
@@ -257,28 +390,44 @@ static sn_status inspect_checkpoint(const inspection *in, sn_error *error) {
 static sn_status inspect_model(const inspection *in, sn_error *error) {
     sn_engine *engine;
     sn_model *m = NULL;
+    json_t *bad = NULL, *memory = NULL;
     sn_status status = sn_engine_new(0, &engine, error);
     if (!status) status = sn_model_inspect(engine, &in->files, &m, error);
-    if (!status) status = print_facts(model_facts(m, in->tensors), in->json, put_model, error);
-    if (!status && (m->report.missing.count || m->report.misshapen.count))
-        status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors missing, %zu misshapen", m->report.missing.count, m->report.misshapen.count);
+    size_t num_misfits = status ? 0 : m->report.missing.count + m->report.misshapen.count;
+    if (!status && in->memory && !num_misfits) status = predict_memory(m, in->context, &memory, error);
+    if (!status && in->verify) status = verify(m->sources, m->num_sources, &bad, error);
+    size_t num_bad = json_array_size(bad);
+    if (!status) {
+        json_t *facts = model_facts(m, in->tensors);
+        if (memory) json_object_set(facts, "memory", memory);
+        if (bad) json_object_set(facts, "not_finite", bad);
+        status = print_facts(facts, in->json, put_model, error);
+    }
+    if (!status && num_misfits) status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors missing, %zu misshapen", m->report.missing.count, m->report.misshapen.count);
+    if (!status && num_bad) status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors hold values that are not finite", num_bad);
+    json_decref(memory);
+    json_decref(bad);
     sn_model_close(m);
     sn_engine_free(engine);
     return status;
 }
 
 static sn_status run(const sn_arguments *arguments, sn_error *error) {
-    inspection in = {.json = sn_argument_given(arguments, "json"), .tensors = sn_argument_given(arguments, "tensors")};
+    inspection in = {.json = sn_argument_given(arguments, "json"), .tensors = sn_argument_given(arguments, "tensors"), .verify = sn_argument_given(arguments, "verify"),
+                     .memory = sn_argument_given(arguments, "memory")};
     const sn_system *system;
     const char *why;
     sn_status status = sn_arguments_model(arguments, arguments->plain[0], &in.files, error);
+    if (!status) status = sn_argument_integer(arguments, "context", 1, 1 << 24, &in.context, error);
     if (!status) status = sn_system_recognise(&in.files, &system, &why, error);
     if (status) return status;
     bool one_file = in.files.main && sn_is_file(in.files.main);
     return !system && one_file ? inspect_checkpoint(&in, error) : inspect_model(&in, error);
 }
 
-static const sn_option options[] = {{"tensors", 0, NULL, "every tensor with its shape"}, {"json", 0, NULL, "the same facts for programs"}, {0}};
+static const sn_option options[] = {{"tensors", 0, NULL, "every tensor with its shape"}, {"verify", 0, NULL, "read everything: checksums, NaN and infinities by tensor"},
+                                    {"memory", 0, NULL, "what an answer will take of memory at its peak"}, {"context", 0, "N", "… for a prompt of N positions (default: the whole window)"},
+                                    {"json", 0, NULL, "the same facts for programs"}, {0}};
 
 const sn_command sn_command_inspect = {
     .name = "inspect", .summary = "what is in a model or checkpoint, what it needs, what is missing", .plain = "[MODEL]", .max_plain = 1,

@@ -84,9 +84,28 @@ static void build(sn_graph *g, const void *context) {
     if (s->all) sn_name(g, logits, "lm.logits");
 }
 
+static sn_status program_of(sn_lm_session *s, const step *st, sn_program **out, sn_error *error) {
+    sn_program_key key = {.owner = s->store, .part = st->all ? "lm all" : st->logits ? "lm last" : "lm", .a = st->tokens, .b = st->rows, .c = st->media};
+    const char *result = st->logits ? "logits" : "hidden";
+    return sn_engine_program(s->engine, &key, build, st, s->store, &result, 1, out, error);
+}
+
+static step step_of(const sn_lm_session *s, int64_t rows) {
+    return (step){.lm = &s->lm, .rows = rows, .pages = (s->lm.max_positions + SN_PAGE_POSITIONS - 1) / SN_PAGE_POSITIONS};
+}
+
+sn_status sn_lm_extend_memory(sn_lm_session *s, int64_t tokens, int64_t media, size_t *bytes, sn_error *error) {
+    step st = step_of(s, 1);
+    st.tokens = tokens, st.media = media, st.logits = true;
+    sn_program *program;
+    sn_status status = program_of(s, &st, &program, error);
+    if (!status) *bytes = sn_program_memory(program);
+    return status;
+}
+
 sn_status sn_lm_extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bool all_positions, float *logits, sn_error *error) {
-    step st = {.lm = &s->lm, .rows = num_rows, .pages = (s->lm.max_positions + SN_PAGE_POSITIONS - 1) / SN_PAGE_POSITIONS,
-               .all = all_positions, .logits = logits != NULL};
+    step st = step_of(s, num_rows);
+    st.all = all_positions, st.logits = logits != NULL;
     for (int r = 0; r < num_rows; r++) {
         if (rows[r].count < 1 || rows[r].sequence->length + rows[r].count > s->lm.max_positions)
             return sn_fail(error, SN_ERROR_INPUT, "found %lld positions, the model's window holds 1 to %lld; shorten the prompt or use fewer pictures",
@@ -126,10 +145,8 @@ sn_status sn_lm_extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bo
         last[r] = (int32_t)at - 1;
     }
     starts[num_rows] = (int32_t)at;
-    sn_program_key key = {.owner = s->store, .part = all_positions ? "lm all" : logits ? "lm last" : "lm", .a = st.tokens, .b = num_rows, .c = st.media};
-    const char *results[] = {logits ? "logits" : "hidden"};
     sn_program *program;
-    status = sn_engine_program(s->engine, &key, build, &st, s->store, results, 1, &program, error);
+    status = program_of(s, &st, &program, error);
     const void *inputs[] = {ids, positions, starts, table, lengths, last, media, media_at};
     sn_trace *trace = sn_engine_trace(s->engine);
     if (trace) trace->row_starts = starts, trace->rows = num_rows;

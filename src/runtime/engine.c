@@ -210,6 +210,7 @@ sn_status sn_engine_program(sn_engine *e, const sn_program_key *key, sn_build *b
     return SN_OK;
 }
 
+size_t sn_program_memory(const sn_program *p) { return p->plan->bytes; }
 int sn_program_inputs(const sn_program *p) { return p->plan->graph->num_inputs; }
 const sn_shape *sn_program_result_shape(const sn_program *p, int i) { return &p->plan->graph->nodes[p->results[i]].shape; }
 

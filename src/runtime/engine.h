@@ -46,6 +46,9 @@ sn_status sn_engine_run(sn_engine *engine, sn_program *program, const void *cons
 /* The same, looking for the first step whose result is not finite: its name is the error. */
 sn_status sn_engine_check(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache, sn_error *error);
 
+/* Bytes that a run needs for the values inside the graph. */
+size_t sn_program_memory(const sn_program *program);
+
 /* Number of inputs and shape of a result. */
 int sn_program_inputs(const sn_program *program);
 const sn_shape *sn_program_result_shape(const sn_program *program, int result);

@@ -180,11 +180,22 @@ static void build_encode(sn_graph *g, const void *context) {
     c->model->system->encode(g, c->model, pixels);
 }
 
-sn_status sn_model_encode(sn_model *m, const float *pixels, int pictures, float *rows, sn_error *error) {
+static sn_status encode_program(sn_model *m, int pictures, sn_program **out, sn_error *error) {
     encode_context context = {m, pictures};
     sn_program_key key = {.owner = m->store, .part = "encode", .a = pictures};
-    sn_program *program;
     const char *result = "connector.output";
-    sn_status status = sn_engine_program(m->engine, &key, build_encode, &context, m->store, &result, 1, &program, error);
+    return sn_engine_program(m->engine, &key, build_encode, &context, m->store, &result, 1, out, error);
+}
+
+sn_status sn_model_encode(sn_model *m, const float *pixels, int pictures, float *rows, sn_error *error) {
+    sn_program *program;
+    sn_status status = encode_program(m, pictures, &program, error);
     return status ? status : sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, NULL, &rows, error);
+}
+
+sn_status sn_model_encode_memory(sn_model *m, int pictures, size_t *bytes, sn_error *error) {
+    sn_program *program;
+    sn_status status = encode_program(m, pictures, &program, error);
+    if (!status) *bytes = sn_program_memory(program);
+    return status;
 }

@@ -111,5 +111,7 @@ sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_e
 
 /* pixel_values [pictures, 3, size, size] → connector output [pictures * media_positions, hidden]. */
 sn_status sn_model_encode(sn_model *model, const float *pixels, int pictures, float *rows, sn_error *error);
+/* Bytes that the graph of that needs for its values. Nothing runs. */
+sn_status sn_model_encode_memory(sn_model *model, int pictures, size_t *bytes, sn_error *error);
 
 #endif
