@@ -10,7 +10,7 @@ sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, jso
     json_error_t why;
     *out = NULL;
     if (length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) bytes += 3, length -= 3;
-    json_t *value = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &why);
+    json_t *value = json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!value) return sn_fail(error, SN_ERROR_INPUT, "%s: line %d: not valid JSON: %s", where, why.line, why.text);
     if (!json_is_object(value)) {
         json_decref(value);
@@ -70,7 +70,11 @@ sn_status sn_json_integer(const char *where, const json_t *object, const char *p
     return SN_OK;
 }
 
-const char *sn_json_string(const json_t *object, const char *path) { return json_string_value(sn_json_at(object, path)); }
+const char *sn_json_string(const json_t *object, const char *path) {
+    const json_t *found = sn_json_at(object, path);
+    const char *text = json_string_value(found);
+    return text && strlen(text) == json_string_length(found) ? text : NULL;
+}
 
 bool sn_json_bool(const json_t *object, const char *path, bool fallback) {
     json_t *found = sn_json_at(object, path);

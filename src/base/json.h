@@ -19,7 +19,8 @@ sn_status sn_json_integer(const char *where, const json_t *object, const char *p
                           sn_error *error);
 sn_status sn_json_number(const char *where, const json_t *object, const char *path, double low, double high, double *value,
                          sn_error *error);
-/* A string, or NULL where absent or of another type. */
+/* A string, or NULL where absent, of another type, or with a U+0000 inside (texts that may hold one are read with
+ * their length). */
 const char *sn_json_string(const json_t *object, const char *path);
 bool sn_json_bool(const json_t *object, const char *path, bool fallback);
 

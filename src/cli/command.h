@@ -20,6 +20,7 @@ typedef struct sn_command {
 extern const sn_command sn_command_bench;
 extern const sn_command sn_command_chat;
 extern const sn_command sn_command_compare;
+extern const sn_command sn_command_tokenize;
 extern const sn_command sn_command_trace;
 extern const sn_command sn_command_train;
 extern const sn_command sn_command_inspect;

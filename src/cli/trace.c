@@ -455,6 +455,7 @@ static const sn_trace_task tasks[] = {
     {"embed", true, NULL, run_embed},
     {"preprocess", false, "op", sn_trace_image},
     {"preprocess", false, NULL, run_preprocess},
+    {"tokenize", false, NULL, sn_trace_tokenize},
     {"train_step", true, NULL, run_train_step},
     {"load", false, NULL, sn_trace_load},
     {"quantize", false, NULL, sn_trace_quantize},

@@ -29,5 +29,6 @@ sn_status sn_trace_load(sn_tracer *t);     /* every tensor of files of any forma
 sn_status sn_trace_quantize(sn_tracer *t); /* a tensor in block types, bytes and values */
 sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop strings, choices over a table of logits */
 sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains */
+sn_status sn_trace_tokenize(sn_tracer *t);       /* texts to ids and back, by each tokenizer of a folder */
 
 #endif

@@ -66,6 +66,9 @@ struct sn_tokenizer {
     sn_template single, pair; /* empty: bos and eos as info says */
 };
 
+/* An empty tokenizer, to be filled. */
+sn_status sn_tokenizer_new(sn_tokenizer **out, sn_error *error);
+
 /* ---- vocabulary (vocabulary.c) ---- */
 
 /* Puts a piece at an id; refused when the id is taken, the content known, empty or no UTF-8. The text is copied. */

@@ -1,5 +1,5 @@
 /* tokenizer.json: vocabulary and model, added tokens, and the links of the chain (tokenizers.md 4). */
-#include "text/chain.h"
+#include "text/classic.h"
 
 #include <string.h>
 
@@ -7,15 +7,15 @@ enum { MAX_FILE = 256 << 20 };
 
 /* ---- vocabulary and model ---- */
 
-static sn_status read_vocabulary_object(sn_tokenizer *t, const char *path, const json_t *vocabulary, sn_error *error) {
+sn_status sn_vocabulary_read_object(sn_tokenizer *t, const char *path, const json_t *vocabulary, sn_error *error) {
     const char *key;
     json_t *value;
     sn_status status = SN_OK;
-    if (!json_is_object(vocabulary)) return sn_fail(error, SN_ERROR_INPUT, "%s: model.vocab: expected an object of pieces and ids", path);
+    if (!json_is_object(vocabulary)) return sn_fail(error, SN_ERROR_INPUT, "%s: vocab: expected an object of pieces and ids", path);
     t->file_pieces = (int64_t)json_object_size(vocabulary);
     json_object_foreach((json_t *)vocabulary, key, value) {
         if (status) break;
-        if (!json_is_integer(value)) return sn_fail(error, SN_ERROR_INPUT, "%s: model.vocab: %s: expected an id", path, key);
+        if (!json_is_integer(value)) return sn_fail(error, SN_ERROR_INPUT, "%s: vocab: %s: expected an id", path, key);
         status = sn_vocabulary_add(t, path, json_integer_value(value), (sn_vocabulary_piece){.text = key, .length = strlen(key)}, error);
     }
     return status;
@@ -48,7 +48,7 @@ static sn_status read_merge(sn_chain *c, const char *path, const json_t *merge, 
 static sn_status read_bpe(sn_chain *c, const char *path, const json_t *model, sn_error *error) {
     sn_bpe_options options = {.unk_token = sn_json_string(model, "unk_token"), .prefix = sn_json_string(model, "continuing_subword_prefix"), .suffix = sn_json_string(model, "end_of_word_suffix"),
                               .fuse_unk = sn_json_bool(model, "fuse_unk", false), .byte_fallback = sn_json_bool(model, "byte_fallback", false), .ignore_merges = sn_json_bool(model, "ignore_merges", false)};
-    sn_status status = read_vocabulary_object(c->tokenizer, path, json_object_get(model, "vocab"), error);
+    sn_status status = sn_vocabulary_read_object(c->tokenizer, path, json_object_get(model, "vocab"), error);
     if (!status) status = sn_bpe_new(c, path, &options, error);
     const json_t *merges = json_object_get(model, "merges");
     for (size_t i = 0; i < json_array_size(merges) && !status; i++) status = read_merge(c, path, json_array_get(merges, i), i, error);
@@ -58,7 +58,7 @@ static sn_status read_bpe(sn_chain *c, const char *path, const json_t *model, sn
 static sn_status read_wordpiece(sn_chain *c, const char *path, const json_t *model, sn_error *error) {
     const char *unk = sn_json_string(model, "unk_token"), *prefix = sn_json_string(model, "continuing_subword_prefix");
     int64_t most = 100;
-    sn_status status = read_vocabulary_object(c->tokenizer, path, json_object_get(model, "vocab"), error);
+    sn_status status = sn_vocabulary_read_object(c->tokenizer, path, json_object_get(model, "vocab"), error);
     if (!status) status = sn_json_integer(path, model, "max_input_chars_per_word", 1, INT32_MAX, &most, error);
     return status ? status : sn_wordpiece_new(c, path, unk ? unk : "[UNK]", prefix ? prefix : "##", most, error);
 }
@@ -72,7 +72,7 @@ static sn_status read_unigram(sn_chain *c, const char *path, const json_t *model
 
 static sn_status read_wordlevel(sn_chain *c, const char *path, const json_t *model, sn_error *error) {
     const char *unk = sn_json_string(model, "unk_token");
-    sn_status status = read_vocabulary_object(c->tokenizer, path, json_object_get(model, "vocab"), error);
+    sn_status status = sn_vocabulary_read_object(c->tokenizer, path, json_object_get(model, "vocab"), error);
     return status ? status : sn_wordlevel_new(c, path, unk ? unk : "<unk>", error);
 }
 
@@ -187,6 +187,13 @@ static void ends_of_frame(sn_tokenizer *t) {
     if (f->count > 1 && f->items[last].id >= 0) t->info.eos = f->items[last].id, t->info.add_eos = true;
 }
 
+static void find_unk(sn_tokenizer *t, const json_t *model) {
+    const char *unk = sn_json_string(model, "unk_token");
+    const json_t *id = json_object_get(model, "unk_id");
+    if (unk) t->info.unk = sn_vocabulary_find(t, unk, strlen(unk));
+    else if (json_is_integer(id)) t->info.unk = (int32_t)json_integer_value(id);
+}
+
 sn_status sn_huggingface_read(sn_tokenizer *t, const char *path, sn_error *error) {
     json_t *root;
     sn_chain *c;
@@ -200,7 +207,7 @@ sn_status sn_huggingface_read(sn_tokenizer *t, const char *path, sn_error *error
     if (!status) status = sn_decoders_read(c, path, json_object_get(root, "decoder"), error);
     if (!status) status = read_frame(t, path, json_object_get(root, "post_processor"), error);
     if (!status) status = sn_chain_ready(c, error);
-    if (!status) ends_of_frame(t);
+    if (!status) ends_of_frame(t), find_unk(t, json_object_get(root, "model"));
     json_decref(root);
     return status;
 }

@@ -159,7 +159,10 @@ static void decode(const void *engine, int32_t id, const sn_added_token *added, 
     if (id >= s->tokenizer->num_pieces) return;
     const sn_vocabulary_piece *piece = &s->tokenizer->pieces[id];
     const char *text = piece->text, *end = text + piece->length;
-    if (piece->kind == SN_PIECE_CONTROL) return;
+    if (piece->kind == SN_PIECE_CONTROL) {
+        d->cut = true; /* it prints nothing, but bytes before and behind it do not join */
+        return;
+    }
     d->begun = true;
     if (piece->kind == SN_PIECE_UNKNOWN) {
         sn_buf_puts(&d->pending, s->unk_surface);

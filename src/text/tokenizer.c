@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "text/engine.h"
+#include "text/classic.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +129,8 @@ static const struct source {
     const char *name;
     sn_status (*read)(sn_tokenizer *t, const char *path, sn_error *error);
     bool sentencepiece;
-} sources[] = {{"tokenizer.json", sn_huggingface_read}, {"tokenizer.model", read_sentencepiece, true}, {"spiece.model", read_sentencepiece, true}};
+} sources[] = {{"tokenizer.json", sn_huggingface_read}, {"tokenizer.model", read_sentencepiece, true}, {"spiece.model", read_sentencepiece, true},
+             {"vocab.json", sn_classic_read_bpe}, {"vocab.txt", sn_classic_read_wordpiece}};
 enum { NUM_SOURCES = sizeof sources / sizeof *sources };
 
 static sn_status open_folder(sn_tokenizer *t, const char *folder, bool prefer_sentencepiece, sn_error *error) {
@@ -143,25 +144,37 @@ static sn_status open_folder(sn_tokenizer *t, const char *folder, bool prefer_se
             if (!status) status = read_added_tokens(t, folder, error);
             return status ? status : read_config(t, folder, error);
         }
-    return sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer: expected one of tokenizer.json, tokenizer.model, spiece.model", folder);
+    return sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer: expected one of tokenizer.json, tokenizer.model, spiece.model, vocab.json with merges.txt, vocab.txt", folder);
 }
 
+/* One file: its name says what it is; what no name tells is taken for a SentencePiece model. */
 static sn_status open_file(sn_tokenizer *t, const char *path, sn_error *error) {
-    size_t length = strlen(path);
-    if (!sn_is_file(path)) return sn_fail(error, SN_ERROR_INPUT, "%s: there is no such file", path);
-    bool json = length >= 5 && strcmp(path + length - 5, ".json") == 0;
-    return json ? sn_huggingface_read(t, path, error) : read_sentencepiece(t, path, error);
+    static const struct { const char *end; sn_status (*read)(sn_tokenizer *t, const char *path, sn_error *error); } ends[] = {
+        {"vocab.json", sn_classic_read_bpe}, {".json", sn_huggingface_read}, {".txt", sn_classic_read_wordpiece}, {"", read_sentencepiece}};
+    size_t length = strlen(path), i = 0, n;
+    if (!sn_is_file(path)) return sn_fail(error, SN_ERROR_INPUT, "%s: there is no such file or folder", path);
+    while ((n = strlen(ends[i].end)) > length || strcmp(path + length - n, ends[i].end) != 0) i++;
+    return ends[i].read(t, path, error);
 }
 
-sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_tokenizer **out, sn_error *error) {
-    *out = NULL;
-    sn_tokenizer *t = sn_alloc(1, sizeof *t);
+sn_status sn_tokenizer_new(sn_tokenizer **out, sn_error *error) {
+    sn_tokenizer *t = *out = sn_alloc(1, sizeof *t);
     if (!t) return sn_fail_memory(error);
     t->info = (sn_tokenizer_info){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .legacy = true};
     t->arena = sn_arena_new();
     t->index = sn_map_new(), t->added_index = sn_map_new(), t->added_trie = sn_trie_new();
-    sn_status status = t->arena && t->index && t->added_index && t->added_trie ? SN_OK : sn_fail_memory(error);
-    if (!status) status = sn_is_directory(path) ? open_folder(t, path, prefer_sentencepiece, error) : open_file(t, path, error);
+    if (t->arena && t->index && t->added_index && t->added_trie) return SN_OK;
+    sn_tokenizer_close(t);
+    *out = NULL;
+    return sn_fail_memory(error);
+}
+
+sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_tokenizer **out, sn_error *error) {
+    sn_tokenizer *t;
+    *out = NULL;
+    sn_status status = sn_tokenizer_new(&t, error);
+    if (status) return status;
+    status = sn_is_directory(path) ? open_folder(t, path, prefer_sentencepiece, error) : open_file(t, path, error);
     if (status)
         sn_tokenizer_close(t);
     else
@@ -268,10 +281,11 @@ static void settle(sn_detokenizer *d, bool all, sn_buf *out) {
 
 void sn_detokenizer_push(sn_detokenizer *d, int32_t id, sn_buf *out) {
     const sn_tokenizer *t = d->tokenizer;
-    const sn_added_token *added = sn_added_of(t, id);
+    const sn_added_token *added = d->bare ? NULL : sn_added_of(t, id);
     if (id < 0 || (added && added->special && d->skip_special)) return;
     t->class->decode(t->engine, id, added, d);
-    if (d->pending.length) settle(d, false, out);
+    if (d->pending.length) settle(d, d->cut, out);
+    d->cut = false;
 }
 
 void sn_detokenizer_end(sn_detokenizer *d, sn_buf *out) {

@@ -27,7 +27,7 @@ typedef struct sn_tokenizer_info {
     int64_t max_length; /* model_max_length; 0 = not given */
 } sn_tokenizer_info;
 
-/* path: a folder or one file. prefer_sentencepiece: take tokenizer.model where a tokenizer.json lies beside it
+/* path: a folder, or one file (tokenizer.json, tokenizer.model, vocab.json, vocab.txt). prefer_sentencepiece: take tokenizer.model where a tokenizer.json lies beside it
  * (tokenizers.md 1). */
 sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_tokenizer **out, sn_error *error);
 void sn_tokenizer_close(sn_tokenizer *tokenizer);
@@ -60,6 +60,8 @@ enum { SN_DECODER_STEPS = 8 };
 typedef struct sn_detokenizer {
     const sn_tokenizer *tokenizer;
     bool skip_special, begun;
+    bool bare; /* added tokens count for nothing, as where SentencePiece alone decodes; set after begin */
+    bool cut;  /* the bytes in pending cannot be continued any more */
     sn_buf pending; /* bytes of a character that is not complete */
     struct {
         size_t count;
