@@ -42,15 +42,22 @@ sn_store_entry *sn_store_add(sn_store *store, const char *name, const char *publ
     return entry;
 }
 
+/* sn_uniform of from … from + n - 1, four of them by each draw. */
+static void fill_uniform(float bound, uint64_t seed, uint64_t stream, int64_t from, float *values, int64_t n) {
+    for (int64_t i = 0; i < n;) {
+        uint64_t at = (uint64_t)(from + i);
+        sn_philox draw = sn_philox_at(seed, stream, at / 4);
+        for (uint64_t w = at % 4; w < 4 && i < n; w++, i++) values[i] = bound * (2 * ((float)(draw.word[w] >> 8) * 0x1p-24f) - 1);
+    }
+}
+
 /* Values number from … from + n - 1 of a parameter. */
 static void fill(sn_init init, float bound, uint64_t seed, uint64_t stream, int64_t from, float *values, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t at = (uint64_t)(from + i);
-        values[i] = init == SN_INIT_ZERO    ? 0
-                    : init == SN_INIT_ONE    ? 1
-                    : init == SN_INIT_NORMAL ? 0.02f * sn_normal(seed, stream, at)
-                                             : bound * (2 * sn_uniform(seed, stream, at) - 1);
+    if (init == SN_INIT_UNIFORM) {
+        fill_uniform(bound, seed, stream, from, values, n);
+        return;
     }
+    for (int64_t i = 0; i < n; i++) values[i] = init == SN_INIT_NORMAL ? 0.02f * sn_normal(seed, stream, (uint64_t)(from + i)) : init == SN_INIT_ONE;
 }
 
 sn_status sn_store_add_fresh_as(sn_store *store, sn_type type, const char *name, const char *published, sn_shape shape, sn_init init, uint64_t seed,

@@ -1,4 +1,5 @@
 /* What `bench` rests on: random models of every type, and the costs that a profile counts. */
+#include "base/random.h"
 #include "compute/profile.h"
 #include "generate/lm_session.h"
 #include "systems/random.h"
@@ -25,6 +26,7 @@ static void test_fresh_weights_convert(void **state) {
     assert_ok(sn_store_add_fresh_as(other, SN_TYPE_Q8_0, "w", "", SN_SHAPE(3, 64), SN_INIT_UNIFORM, 5, &error), error);
     const float *exact = sn_weight_floats(&sn_store_find(store, "w")->weight), *near = sn_weight_floats(&sn_store_find(other, "w")->weight);
     for (int i = 0; i < 3 * 64; i++) {
+        assert_true(exact[i] == 1.0f / 8 * (2 * sn_uniform(5, sn_hash("w", 1, 0), (uint64_t)i) - 1));
         assert_true(fabsf(exact[i]) <= 1.0f / 8);              /* ±1/sqrt(columns) */
         assert_true(fabsf(exact[i] - near[i]) <= 0.13f / 250); /* half a step of at most 1/127 of the largest */
     }
