@@ -1,181 +1,222 @@
-/* Two passes with fixed-point weights, each rounded to 8 bits. */
+/* Two passes, each rounded to 8 bits. A pass reads lines by pointers, so what lies around a picture on its canvas is
+ * one line that stands for all of its kind. */
 #include "media/resize.h"
 
-#include <math.h>
+#include "media/passes.h"
+
 #include <string.h>
 
-enum { PRECISION = 22 };
+typedef struct job {
+    const sn_image *image;
+    const sn_resize *r;
+    const sn_passes *passes;
+    int width, height;     /* of the canvas; where there is none, of the picture */
+    int left, top;         /* of the picture on it */
+    double box[4];         /* the part of the canvas that is resized */
+    bool wide, tall;       /* whether the passes along x and along y are done */
+    bool beside;           /* whether the canvas goes on beside the picture */
+    sn_taps x, y;
+    sn_kernel kernel_x, kernel_y;
+    uint8_t *fill;         /* a line of the canvas without picture */
+    uint8_t *scratch;      /* a line of canvas and picture, long enough for the kernel */
+    uint8_t *between;      /* what the first pass made */
+    const uint8_t **lines; /* its lines, some of them in `between`, others of the picture itself */
+} job;
 
-static double sinc(double x) { return x == 0 ? 1 : sin(x * M_PI) / (x * M_PI); }
+static bool on_picture(const job *j, int y) { return y >= j->top && y < j->top + j->image->height; }
 
-static double filter_at(sn_filter filter, double x) {
-    double u = fabs(x);
-    switch (filter) {
-    case SN_FILTER_BOX: return x > -0.5 && x <= 0.5;
-    case SN_FILTER_BILINEAR: return u < 1 ? 1 - u : 0;
-    case SN_FILTER_HAMMING: return u == 0 ? 1 : u >= 1 ? 0 : sinc(u) * (0.54 + 0.46 * cos(u * M_PI));
-    case SN_FILTER_BICUBIC: {
-        const double a = -0.5;
-        if (u < 1) return ((a + 2) * u - (a + 3)) * u * u + 1;
-        return u < 2 ? (((u - 5) * u + 8) * u - 4) * a : 0;
-    }
-    case SN_FILTER_LANCZOS: return u < 3 ? sinc(u) * sinc(u / 3) : 0;
-    case SN_FILTER_NEAREST: break;
-    }
-    return 0;
+static const uint8_t *picture_line(const job *j, int y) {
+    return j->image->pixels + (size_t)(y - j->top) * (size_t)j->image->width * (size_t)j->image->channels;
 }
 
-static double support_of(sn_filter filter) {
-    static const double supports[] = {[SN_FILTER_LANCZOS] = 3, [SN_FILTER_BILINEAR] = 1, [SN_FILTER_BICUBIC] = 2, [SN_FILTER_BOX] = 0.5, [SN_FILTER_HAMMING] = 1};
-    return supports[filter];
+/* ---- the passes ---- */
+
+/* Outputs [from, to) of a line of `length` pixels. Behind a short one there may be no memory to read. */
+static void run_horizontal(const job *j, const uint8_t *line, int length, int from, int to, uint8_t *out) {
+    if (line != j->scratch && length < sn_kernel_line(&j->kernel_x)) line = memcpy(j->scratch, line, (size_t)(length * j->image->channels));
+    j->passes->horizontal(&j->kernel_x, from, to, line, out);
 }
 
-/* For outputs [first, first + count) of `out` from `in` samples: where each begins, how many weights, and the
- * weights in 22-bit fixed point. */
-typedef struct taps {
-    int count, most;
-    int *begin, *length;
-    int32_t *weight; /* [count, most] */
-} taps;
-
-static void taps_free(taps *t) {
-    sn_free(t->begin);
-    sn_free(t->length);
-    sn_free(t->weight);
-    *t = (taps){0};
-}
-
-static bool taps_make(sn_filter filter, int64_t in, int64_t out, int64_t first, int count, taps *t) {
-    double scale = (double)in / (double)out, stretch = scale > 1 ? scale : 1, support = support_of(filter) * stretch, inverse = 1 / stretch;
-    *t = (taps){.count = count, .most = (int)ceil(support) * 2 + 1};
-    t->begin = sn_alloc((size_t)count, sizeof *t->begin);
-    t->length = sn_alloc((size_t)count, sizeof *t->length);
-    t->weight = sn_alloc((size_t)count * (size_t)t->most, sizeof *t->weight);
-    double *w = sn_alloc((size_t)t->most, sizeof *w);
-    if (!t->begin || !t->length || !t->weight || !w) {
-        sn_free(w);
-        return false;
+/* A line of the canvas along x, or without a pass along x its window. Where inputs see nothing of the picture, the
+ * outputs are those of a line without picture, `filled`. */
+static void line_along(const job *j, int y, const uint8_t *filled, uint8_t *out) {
+    size_t channels = (size_t)j->image->channels, columns = (size_t)j->r->columns * channels;
+    const uint8_t *line = picture_line(j, y);
+    int from = 0, to = j->r->columns;
+    if (j->beside) {
+        memcpy(j->scratch + (size_t)j->left * channels, line, (size_t)j->image->width * channels);
+        line = j->scratch;
     }
-    for (int i = 0; i < count; i++) {
-        double centre = ((double)(first + i) + 0.5) * scale, sum = 0;
-        int low = (int)(centre - support + 0.5), high = (int)(centre + support + 0.5);
-        if (low < 0) low = 0;
-        if (high > in) high = (int)in;
-        for (int k = low; k < high; k++) sum += w[k - low] = filter_at(filter, ((double)k - centre + 0.5) * inverse);
-        t->begin[i] = low, t->length[i] = high - low;
-        for (int k = 0; k < high - low; k++) {
-            double value = sum != 0 ? w[k] / sum : w[k];
-            t->weight[(size_t)i * (size_t)t->most + (size_t)k] = (int32_t)(value * (1 << PRECISION) + (value < 0 ? -0.5 : 0.5));
+    if (!j->wide) {
+        memcpy(out, line + (size_t)j->r->left * channels, columns);
+        return;
+    }
+    if (j->beside) {
+        while (from < to && j->x.begin[from] + j->x.length[from] <= j->left) from++;
+        while (to > from && j->x.begin[to - 1] >= j->left + j->image->width) to--;
+        memcpy(out, filled, columns);
+    }
+    run_horizontal(j, line, j->width, from, to, out);
+}
+
+/* The pass along x, or the window's columns, for the lines [first, first + count) that the pass along y needs. */
+static sn_status pass_along(job *j, int first, int count, sn_error *error) {
+    size_t columns = (size_t)j->r->columns * (size_t)j->image->channels, pictured = 1;
+    bool made = j->wide || j->beside;
+    for (int y = first; y < first + count; y++) pictured += made && on_picture(j, y);
+    j->lines = sn_alloc((size_t)count, sizeof *j->lines);
+    j->between = sn_alloc(pictured, columns);
+    if (!j->lines || !j->between) return sn_fail_memory(error);
+    uint8_t *filled = j->between, *next = j->between + columns;
+    if (j->fill && j->wide) run_horizontal(j, j->fill, j->width, 0, j->r->columns, filled);
+    else if (j->fill) memcpy(filled, j->fill, columns);
+    for (int y = first; y < first + count; y++) {
+        const uint8_t **line = &j->lines[y - first];
+        if (!on_picture(j, y)) {
+            *line = filled;
+        } else if (!made) {
+            *line = picture_line(j, y) + (size_t)j->r->left * (size_t)j->image->channels;
+        } else {
+            line_along(j, y, filled, next);
+            *line = next, next += columns;
         }
     }
-    sn_free(w);
+    return SN_OK;
+}
+
+/* The pass along y before the one along x: over columns [column, column + columns) of the canvas. Beside the picture
+ * there is only the canvas, so these columns are taken apart. */
+static sn_status pass_down(job *j, int column, int columns, sn_error *error) {
+    size_t channels = (size_t)j->image->channels;
+    int first, count = sn_taps_span(&j->y, &first), end = column + columns;
+    int left = j->left > column ? j->left : column, right = j->left + j->image->width < end ? j->left + j->image->width : end;
+    if (right < left) left = right = end;
+    const uint8_t **filled = sn_alloc((size_t)count, sizeof *filled);
+    j->lines = sn_alloc((size_t)count, sizeof *j->lines);
+    j->between = sn_alloc((size_t)j->r->rows, (size_t)columns * channels);
+    if (!filled || !j->lines || !j->between) {
+        sn_free(filled);
+        return sn_fail_memory(error);
+    }
+    for (int i = 0; i < count; i++) filled[i] = j->fill, j->lines[i] = on_picture(j, first + i) ? picture_line(j, first + i) : j->fill;
+    for (int y = 0; y < j->r->rows; y++) {
+        uint8_t *out = j->between + (size_t)y * (size_t)columns * channels;
+        if (left > column) j->passes->vertical(&j->kernel_y, y, filled, 0, (size_t)(left - column) * channels, out);
+        if (right > left) j->passes->vertical(&j->kernel_y, y, j->lines, (size_t)(left - j->left) * channels, (size_t)(right - left) * channels, out + (size_t)(left - column) * channels);
+        if (end > right) j->passes->vertical(&j->kernel_y, y, filled, 0, (size_t)(end - right) * channels, out + (size_t)(right - column) * channels);
+    }
+    sn_free(filled);
+    return SN_OK;
+}
+
+static sn_status run_filter(job *j, sn_image *out, sn_error *error) {
+    const sn_resize *r = j->r;
+    int channels = out->channels, column = 0, columns = j->width, first = (int)r->top, count = r->rows;
+    size_t bytes = (size_t)r->columns * (size_t)channels;
+    j->wide = r->width != j->width || j->box[0] != 0 || j->box[2] != j->width;
+    j->tall = r->height != j->height || j->box[1] != 0 || j->box[3] != j->height;
+    bool down_first = j->wide && j->tall && r->order == SN_RESIZE_AUTO && r->height < j->height && j->height - r->height > 2 * (j->width - r->width);
+    if ((j->wide && !sn_taps_filter(r->filter, j->width, j->box[0], j->box[2], r->width, r->left, r->columns, &j->x)) ||
+        (j->tall && !sn_taps_filter(r->filter, j->height, j->box[1], j->box[3], r->height, r->top, r->rows, &j->y)))
+        return sn_fail_memory(error);
+    if (down_first) columns = sn_taps_span(&j->x, &column);
+    if (j->tall) count = sn_taps_span(&j->y, &first);
+    if ((j->wide && !sn_kernel_new(&j->x, column, columns, channels, &j->kernel_x)) || (j->tall && !sn_kernel_new(&j->y, first, 0, channels, &j->kernel_y)) ||
+        !(j->scratch = sn_alloc((size_t)j->width + (j->wide ? (size_t)sn_kernel_line(&j->kernel_x) : 0), (size_t)channels)))
+        return sn_fail_memory(error);
+    if (j->fill) memcpy(j->scratch, j->fill, (size_t)(j->width * channels));
+    sn_status status = down_first ? pass_down(j, column, columns, error) : pass_along(j, first, count, error);
+    for (int y = 0; y < r->rows && !status; y++) {
+        uint8_t *to = out->pixels + (size_t)y * bytes;
+        if (down_first) run_horizontal(j, j->between + (size_t)y * (size_t)(columns * channels), columns, 0, r->columns, to);
+        else if (j->tall) j->passes->vertical(&j->kernel_y, y, j->lines, 0, bytes, to);
+        else memcpy(to, j->lines[y], bytes);
+    }
+    return status;
+}
+
+/* ---- nearest ---- */
+
+/* Source positions by repeated addition, as Pillow has them. */
+static bool nearest_places(double low, double high, int64_t out, int64_t first, int count, int limit, int *place) {
+    double step = (high - low) / (double)out, at = low + step * 0.5;
+    if (!place) return false;
+    for (int64_t i = 0; i < first + count; i++, at += step)
+        if (i >= first) place[i - first] = at < 0 ? 0 : at >= limit ? limit - 1 : (int)at;
     return true;
 }
 
-static uint8_t clip(int32_t sum) {
-    int32_t value = sum >> PRECISION;
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-
-/* Rows [row, row + rows) of the picture, columns by the taps. */
-static void pass_horizontal(const sn_image *from, int row, const taps *t, sn_image *to) {
-    int channels = from->channels;
-    for (int y = 0; y < to->height; y++) {
-        const uint8_t *line = from->pixels + (size_t)(row + y) * (size_t)from->width * (size_t)channels;
-        uint8_t *out = to->pixels + (size_t)y * (size_t)to->width * (size_t)channels;
-        for (int x = 0; x < t->count; x++) {
-            const int32_t *w = t->weight + (size_t)x * (size_t)t->most;
-            const uint8_t *p = line + t->begin[x] * channels;
-            for (int c = 0; c < channels; c++) {
-                int32_t sum = 1 << (PRECISION - 1);
-                for (int k = 0; k < t->length[x]; k++) sum += p[k * channels + c] * w[k];
-                out[x * channels + c] = clip(sum);
-            }
+static sn_status run_nearest(const job *j, sn_image *out, sn_error *error) {
+    const sn_resize *r = j->r;
+    size_t channels = (size_t)out->channels;
+    int *x = sn_alloc((size_t)r->columns, sizeof *x), *y = sn_alloc((size_t)r->rows, sizeof *y);
+    bool made = nearest_places(j->box[0], j->box[2], r->width, r->left, r->columns, j->width, x) && nearest_places(j->box[1], j->box[3], r->height, r->top, r->rows, j->height, y);
+    for (int row = 0; row < r->rows && made; row++) {
+        uint8_t *to = out->pixels + (size_t)row * (size_t)r->columns * channels;
+        const uint8_t *line = on_picture(j, y[row]) ? picture_line(j, y[row]) : NULL;
+        for (int i = 0; i < r->columns; i++, to += channels) {
+            bool inside = line && x[i] >= j->left && x[i] < j->left + j->image->width;
+            memcpy(to, inside ? line + (size_t)(x[i] - j->left) * channels : j->fill, channels);
         }
     }
+    sn_free(x);
+    sn_free(y);
+    return made ? SN_OK : sn_fail_memory(error);
 }
 
-/* Rows by the taps (whose first source row is `row` in `from`), columns [column, …) of the picture. */
-static void pass_vertical(const sn_image *from, int row, int column, const taps *t, sn_image *to) {
-    size_t channels = (size_t)from->channels, stride = (size_t)from->width * channels, width = (size_t)to->width * channels;
-    for (int y = 0; y < t->count; y++) {
-        const int32_t *w = t->weight + (size_t)y * (size_t)t->most;
-        const uint8_t *line = from->pixels + (size_t)(t->begin[y] - row) * stride + (size_t)column * channels;
-        uint8_t *out = to->pixels + (size_t)y * width;
-        for (size_t x = 0; x < width; x++) {
-            int32_t sum = 1 << (PRECISION - 1);
-            for (int k = 0; k < t->length[y]; k++) sum += line[(size_t)k * stride + x] * w[k];
-            out[x] = clip(sum);
+/* ---- alpha ---- */
+
+static unsigned scaled(unsigned a, unsigned b) {
+    unsigned t = a * b + 128;
+    return ((t >> 8) + t) >> 8;
+}
+
+static void premultiply(const sn_image *from, sn_image *to) {
+    size_t count = 4 * (size_t)from->width * (size_t)from->height;
+    for (size_t i = 0; i < count; i++) to->pixels[i] = i % 4 == 3 ? from->pixels[i] : (uint8_t)scaled(from->pixels[i], from->pixels[i | 3]);
+}
+
+static void unpremultiply(sn_image *image) {
+    size_t count = (size_t)image->width * (size_t)image->height;
+    for (uint8_t *p = image->pixels; count > 0; count--, p += 4)
+        for (int c = 0; c < 3 && p[3] != 0 && p[3] != 255; c++) {
+            unsigned value = 255u * p[c] / p[3];
+            p[c] = (uint8_t)(value > 255 ? 255 : value);
         }
-    }
 }
 
-/* Source positions by repeated addition, as Pillow has them. */
-static void nearest(const sn_image *image, const sn_resize *r, sn_image *out) {
-    double step_x = (double)image->width / (double)r->width, step_y = (double)image->height / (double)r->height, y = step_y * 0.5;
-    size_t channels = (size_t)image->channels;
-    for (int64_t j = 0; j < r->top + r->rows; j++, y += step_y) {
-        if (j < r->top) continue;
-        double x = step_x * 0.5;
-        for (int64_t i = 0; i < r->left + r->columns; i++, x += step_x)
-            if (i >= r->left)
-                memcpy(out->pixels + ((size_t)(j - r->top) * (size_t)r->columns + (size_t)(i - r->left)) * channels,
-                       image->pixels + ((size_t)y * (size_t)image->width + (size_t)x) * channels, channels);
-    }
-}
-
-/* Lowest source row or column that the taps read, and how many they span. */
-static int span(const taps *t, int *first) {
-    int last = 0;
-    *first = t->begin[0];
-    for (int i = 0; i < t->count; i++) {
-        if (t->begin[i] < *first) *first = t->begin[i];
-        if (t->begin[i] + t->length[i] > last) last = t->begin[i] + t->length[i];
-    }
-    return last - *first;
-}
+/* ---- the whole ---- */
 
 sn_status sn_image_resize(const sn_image *image, const sn_resize *r, sn_image *out, sn_error *error) {
-    sn_status status = sn_image_new("resize", r->columns, r->rows, image->channels, out, error);
-    if (status) return status;
-    if (r->filter == SN_FILTER_NEAREST) {
-        nearest(image, r, out);
-        return SN_OK;
+    job j = {.image = image, .r = r, .passes = sn_passes_of_cpu(), .width = image->width, .height = image->height};
+    sn_image straight = {0};
+    int channels = image->channels;
+    bool alpha = channels == 4 && r->filter != SN_FILTER_NEAREST;
+    sn_status status = sn_image_new("resize", r->columns, r->rows, channels, out, error);
+    if (!status && r->canvas.width) {
+        j.width = r->canvas.width, j.height = r->canvas.height, j.left = r->canvas.left, j.top = r->canvas.top;
+        j.fill = sn_alloc((size_t)j.width, (size_t)channels);
+        for (int i = 0; i < j.width * channels && j.fill; i++) j.fill[i] = i % channels == 3 ? 255 : r->canvas.fill[i % channels];
+        if (!j.fill) status = sn_fail_memory(error);
     }
-    bool wide = r->width != image->width, tall = r->height != image->height;
-    bool vertical_first = r->order == SN_RESIZE_AUTO && r->height < image->height && image->height - r->height > 2 * (image->width - r->width);
-    taps x = {0}, y = {0};
-    sn_image between = {0};
-    if ((wide && !taps_make(r->filter, image->width, r->width, r->left, r->columns, &x)) ||
-        (tall && !taps_make(r->filter, image->height, r->height, r->top, r->rows, &y))) {
-        status = sn_fail_memory(error);
-        goto done;
+    if (!status && alpha && !(status = sn_image_new("resize", image->width, image->height, 4, &straight, error))) {
+        premultiply(image, &straight);
+        j.image = &straight;
     }
-    int first_row = (int)r->top, rows = r->rows, first_column = (int)r->left, columns = r->columns;
-    if (tall) rows = span(&y, &first_row);
-    if (wide) columns = span(&x, &first_column);
-    if (!wide && !tall) {
-        for (int j = 0; j < r->rows; j++)
-            memcpy(out->pixels + (size_t)j * (size_t)(r->columns * image->channels),
-                   image->pixels + ((size_t)(r->top + j) * (size_t)image->width + (size_t)r->left) * (size_t)image->channels, (size_t)(r->columns * image->channels));
-    } else if (!tall) {
-        pass_horizontal(image, (int)r->top, &x, out);
-    } else if (!wide) {
-        pass_vertical(image, 0, (int)r->left, &y, out);
-    } else if (vertical_first) {
-        if ((status = sn_image_new("resize", columns, r->rows, image->channels, &between, error))) goto done;
-        pass_vertical(image, 0, first_column, &y, &between);
-        for (int i = 0; i < x.count; i++) x.begin[i] -= first_column;
-        pass_horizontal(&between, 0, &x, out);
-    } else {
-        if ((status = sn_image_new("resize", r->columns, rows, image->channels, &between, error))) goto done;
-        pass_horizontal(image, first_row, &x, &between);
-        pass_vertical(&between, first_row, 0, &y, out);
-    }
-done:
-    taps_free(&x);
-    taps_free(&y);
-    sn_image_free(&between);
+    j.beside = j.width != image->width;
+    j.box[2] = j.width, j.box[3] = j.height;
+    if (r->box[2] > 0) memcpy(j.box, r->box, sizeof j.box);
+    if (!status) status = r->filter == SN_FILTER_NEAREST ? run_nearest(&j, out, error) : run_filter(&j, out, error);
+    if (!status && alpha) unpremultiply(out);
+    sn_taps_free(&j.x);
+    sn_taps_free(&j.y);
+    sn_kernel_free(&j.kernel_x);
+    sn_kernel_free(&j.kernel_y);
+    sn_free(j.fill);
+    sn_free(j.scratch);
+    sn_free(j.between);
+    sn_free(j.lines);
+    sn_image_free(&straight);
     if (status) sn_image_free(out);
     return status;
 }
