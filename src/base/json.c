@@ -6,10 +6,32 @@
 
 #include <string.h>
 
+enum { MAX_DEPTH = 64, MAX_ITEMS = 8 << 20 };
+
+/* Nesting and the number of items, before memory is taken for them: a value of two bytes takes sixty in memory. */
+static sn_status check_extent(const char *where, const char *bytes, size_t length, sn_error *error) {
+    int depth = 0;
+    size_t items = 0;
+    bool inside = false; /* a string */
+    for (size_t i = 0; i < length; i++) {
+        char c = bytes[i];
+        if (inside && c == '\\') i++;
+        else if (c == '"') inside = !inside;
+        else if (!inside && (c == '[' || c == '{')) depth++, items++;
+        else if (!inside && (c == ']' || c == '}')) depth--;
+        else if (!inside && c == ',') items++;
+        if (depth > MAX_DEPTH || items > MAX_ITEMS)
+            return sn_fail(error, SN_ERROR_INPUT, "%s: JSON, byte %zu: %s", where, i, depth > MAX_DEPTH ? "nested more than 64 deep" : "more than 8 million items");
+    }
+    return SN_OK;
+}
+
 sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error) {
     json_error_t why;
     *out = NULL;
     if (length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) bytes += 3, length -= 3;
+    sn_status status = check_extent(where, bytes, length, error);
+    if (status) return status;
     json_t *value = json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!value) return sn_fail(error, SN_ERROR_INPUT, "%s: line %d: not valid JSON: %s", where, why.line, why.text);
     if (!json_is_object(value)) {

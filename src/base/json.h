@@ -6,7 +6,8 @@
 
 #include <jansson.h>
 
-/* An object from a file or from bytes; refused beyond limit bytes, with duplicate keys, or when it is no object.
+/* An object from a file or from bytes; refused beyond limit bytes, 64 levels or 8 million items, with
+ * duplicate keys, or when it is no object.
  * json_decref when done. `where` names the source in errors. */
 sn_status sn_json_file(const char *path, size_t limit, json_t **out, sn_error *error);
 sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error);

@@ -1,8 +1,10 @@
-/* Writing safetensors (formats.md 1, "Writing"): what transformers reads. */
+/* Writing safetensors (formats.md 1, "Writing": what transformers reads), PyTorch archives, npy and GGUF. Every file is written aside and
+ * renamed: a file that is there is whole. */
 #ifndef SN_WEIGHTS_WRITER_H
 #define SN_WEIGHTS_WRITER_H
 
-#include "tensor/graph.h"
+#include "tensor/weight.h"
+#include "weights/gguf.h"
 
 typedef struct sn_tensor_out {
     const char *name;
@@ -11,10 +13,33 @@ typedef struct sn_tensor_out {
     const void *data; /* row-major */
 } sn_tensor_out;
 
-/* Written aside and renamed: a file that is there is whole. */
 sn_status sn_safetensors_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error);
+
 
 /* The same as PyTorch's zip archive of a dictionary (torch.save), for tools that read nothing else. */
 sn_status sn_torch_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error);
+/* One array, version 1.0; the name plays no part. bf16 and blocks have no npy type: SN_ERROR_SUPPORT. */
+sn_status sn_npy_write(const char *path, const sn_tensor_out *tensor, sn_error *error);
+
+/* A key-value of a GGUF file. Numbers point at values of the type as C has them (u32: uint32_t, bool: bool), strings at
+ * an array of const char *. A scalar is count 1 without is_array. */
+typedef struct sn_gguf_pair {
+    const char *key;
+    sn_gguf_type type; /* not SN_GGUF_ARRAY */
+    bool is_array;
+    size_t count;
+    const void *values;
+} sn_gguf_pair;
+
+/* A weight on its way to a file: converted row by row to `type`, so that a model larger than memory can be written.
+ * Weights of `type` already are copied as they are; others need its from_float. */
+typedef struct sn_gguf_tensor {
+    const char *name;
+    sn_type type;
+    sn_weight *weight;
+} sn_gguf_tensor;
+
+/* Version 3, aligned to 32; general.architecture and what else a reader expects are the caller's to give. */
+sn_status sn_gguf_write(const char *path, const sn_gguf_pair *pairs, size_t num_pairs, const sn_gguf_tensor *tensors, size_t num_tensors, sn_error *error);
 
 #endif
