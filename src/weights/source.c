@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WARNINGS = 100, MAX_NOTES = 1000, MAX_REPEATED = 64 << 20 };
+enum { MAX_WARNINGS = 100, MAX_NOTES = 1000, MAX_TENSORS = 1 << 20, MAX_REPEATED = 64 << 20 };
 
 sn_status sn_source_map(sn_source *source, const char *path, sn_mapping *out, sn_error *error) {
     sn_status status = sn_map_file(path, out, error);
@@ -59,6 +59,7 @@ void sn_source_remark(sn_source *source, const char *name, const char *text) {
 sn_status sn_source_add(sn_source *source, const sn_source_tensor *tensor, sn_error *error) {
     size_t length = strlen(tensor->name);
     if (!length || !sn_utf8_valid(tensor->name, length, NULL)) return sn_fail(error, SN_ERROR_INPUT, "%s: a tensor's name is empty or not UTF-8", tensor->file);
+    if (source->count == MAX_TENSORS) return sn_fail(error, SN_ERROR_INPUT, "%s: more than a million tensors", tensor->file);
     if (sn_map_get(source->index, tensor->name, length, NULL))
         return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s is there twice", tensor->file, tensor->name);
     if (!sn_grow((void **)&source->tensors, &source->capacity, source->count + 1, sizeof *source->tensors) ||

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_VISITS = 16 << 20, MAX_NAME = 1000 };
+enum { MAX_VISITS = 1 << 20, MAX_NAME = 1000 };
 
 /* ---- tensors ---- */
 
@@ -179,7 +179,8 @@ static sn_status read_pickle(sn_torch_reader *r, archive *a, sn_arena *arena, sn
         const char *name = sn_zip_entry_at(a->zip, i)->name, *slash = strchr(name, '/');
         if (slash && strcmp(slash, "/data.pkl") == 0) pickle = sn_zip_entry_at(a->zip, i), a->top = sn_arena_format(arena, "%.*s", (int)(slash - name), name);
     }
-    if (!pickle || !a->top || strlen(a->top) > 500) return sn_fail(r->error, SN_ERROR_INPUT, "%s: a zip archive without FOLDER/data.pkl: not a PyTorch file", r->path);
+    if (pickle && !a->top) return sn_fail_memory(r->error);
+    if (!pickle || strlen(a->top) > 500) return sn_fail(r->error, SN_ERROR_INPUT, "%s: a zip archive without FOLDER/data.pkl: not a PyTorch file", r->path);
     if (pickle->size > 1 << 30) return sn_fail(r->error, SN_ERROR_INPUT, "%s: data.pkl declares %lld bytes", r->path, (long long)pickle->size);
     char name[600], text[16] = "little";
     snprintf(name, sizeof name, "%s/byteorder", a->top);
