@@ -30,7 +30,7 @@ static sn_status read_tensor(sn_source *source, const char *path, const char *na
                              int64_t size, extent *out, sn_error *error) {
     const char *dtype = sn_json_string(value, "dtype");
     const json_t *shape = json_object_get(value, "shape"), *offsets = json_object_get(value, "data_offsets");
-    if (!dtype || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2 || json_object_size(value) != 3)
+    if (!dtype || strlen(dtype) != json_string_length(json_object_get(value, "dtype")) || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2 || json_object_size(value) != 3)
         return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: expected exactly dtype, shape and two data_offsets", path, name);
     if (!name[0]) return sn_fail(error, SN_ERROR_INPUT, "%s: a tensor has an empty name", path);
     sn_source_tensor tensor = {.name = name, .type = type_named(dtype), .file = path, .contiguous = true};

@@ -184,7 +184,7 @@ static sn_status read_index(sn_source *source, const char *folder, const char *i
     if (!files) status = sn_fail_memory(error);
     if (!status) json_object_foreach(map, key, value) {
         const char *file = json_string_value(value);
-        if (!file || !plain_name(file)) {
+        if (!file || strlen(file) != json_string_length(value) || !plain_name(file)) {
             status = sn_fail(error, SN_ERROR_INPUT, "%s: weight_map.%s: expected the name of a file in the same folder", index_path, key);
             break;
         }

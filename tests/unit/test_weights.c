@@ -187,7 +187,7 @@ static void test_folders_of_sharded_training(void **state) {
 static void test_indexes_are_checked(void **state) {
     static const struct {
         const char *file, *words;
-    } cases[] = {{"../a.safetensors", "same folder"}, {"/etc/passwd", "same folder"}, {"a\\\\b", "same folder"}, {"..", "same folder"},
+    } cases[] = {{"../a.safetensors", "same folder"}, {"/etc/passwd", "same folder"}, {"a\\\\b", "same folder"}, {"..", "same folder"}, {"a.safetensors\\u0000", "same folder"},
                  {"model-00001-of-00002.safetensors", "model-00001-of-00002.safetensors, which is not there"}};
     mkdir(in("index"), 0755);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
