@@ -21,6 +21,8 @@ static const reading readings[] = {
     {"json_plain", "tokenizer.json", false, 0, "json_skip", true, false},
     {"sp", "tokenizer.model", false, SN_ENCODE_NO_SPECIAL, "sp", false, true},
     {"sp", "spiece.model", false, SN_ENCODE_NO_SPECIAL, "sp", false, true},
+    {"original", "bpe_simple_vocab.txt.gz", false, SN_ENCODE_NO_MENDING, "original", false, false},
+    {"original_ftfy", "bpe_simple_vocab.txt.gz", false, 0, NULL, false, false},
     {"legacy", "tokenizer.model", true, SN_ENCODE_SPECIAL_ENDS, NULL, false, false},
 };
 enum { NUM_READINGS = sizeof readings / sizeof *readings };
@@ -120,6 +122,23 @@ static sn_status check_strings(sn_tracer *t, const char *name, const json_t *lis
     return SN_OK;
 }
 
+/* CLIP's window of 77, of the original where it is there. */
+static sn_status window_all(sn_tracer *t, const reading *list, const reading *first, const json_t *texts) {
+    json_t *results = json_array();
+    sn_status status = check_strings(t, "batch77", texts);
+    for (int r = 0; r < NUM_READINGS; r++)
+        if (list[r].tokenizer && strcmp(list[r].key, "original") == 0) first = &list[r];
+    for (size_t i = 0; i < json_array_size(texts) && !status; i++) {
+        const json_t *text = json_array_get(texts, i);
+        sn_ids ids = {0};
+        status = sn_tokenizer_encode_window(first->tokenizer, json_string_value(text), json_string_length(text), 77, 0, first->flags, &ids, t->error);
+        if (!status) json_array_append_new(results, ids_json(&ids));
+        sn_ids_free(&ids);
+    }
+    json_object_set_new(t->values, "batch77", results);
+    return status;
+}
+
 sn_status sn_trace_tokenize(sn_tracer *t) {
     const char *model = sn_json_string(t->request, "model");
     const char *folder = sn_arena_format(t->arena, "%s/%s", t->folder, model ? model : "model");
@@ -134,9 +153,10 @@ sn_status sn_trace_tokenize(sn_tracer *t) {
         if (!status && !first && list[r].tokenizer) first = &list[r];
     }
     if (!status && !first) status = sn_fail(t->error, SN_ERROR_INPUT, "%s: found no tokenizer", folder);
-    const json_t *decoded = sn_json_at(t->request, "decode"), *pairs = sn_json_at(t->request, "pairs"), *stream = sn_json_at(t->request, "stream");
+    const json_t *decoded = sn_json_at(t->request, "decode"), *pairs = sn_json_at(t->request, "pairs"), *stream = sn_json_at(t->request, "stream"), *windows = sn_json_at(t->request, "batch77");
     if (!status) status = encode_all(t, list, sn_json_at(t->request, "texts"));
     if (!status && pairs) status = pair_all(t, first, pairs);
+    if (!status && windows) status = window_all(t, list, first, windows);
     if (!status && decoded) decode_all(t, list, decoded);
     if (!status && stream) stream_all(t, first, stream);
     for (int r = 0; r < NUM_READINGS; r++) sn_tokenizer_close(list[r].tokenizer);

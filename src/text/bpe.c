@@ -93,7 +93,7 @@ static bool split(const bpe *b, const char *word, size_t length, symbols *out) {
 static bool encode(const void *model, const char *word, size_t length, int flags, sn_ids *out) {
     const bpe *b = model;
     int64_t whole;
-    if (b->whole && !(flags & SN_ENCODE_NO_SPECIAL) && sn_map_get(b->whole, word, length, &whole)) return sn_ids_add(out, (int32_t)whole);
+    if (b->whole && !(flags & (SN_ENCODE_NO_SPECIAL | SN_ENCODE_OUTER_SPECIAL)) && sn_map_get(b->whole, word, length, &whole)) return sn_ids_add(out, (int32_t)whole);
     int32_t known = b->ignore_merges ? sn_vocabulary_find(b->tokenizer, word, length) : -1;
     if (known >= 0) return sn_ids_add(out, known);
     if (length > INT32_MAX) return false;

@@ -19,7 +19,7 @@ static sn_status encode(const void *engine, const char *text, size_t length, boo
     const sn_chain *c = engine;
     if (length == 0) return SN_OK;
     sn_buf normal = {0};
-    sn_normalizers_run(c, text, length, &normal);
+    sn_normalizers_run(c, text, length, flags, &normal);
     sn_status status = normal.failed ? sn_fail(error, SN_ERROR_MEMORY, "a text of %zu bytes cannot be normalised: out of memory, or an expression that costs too much", length) : SN_OK;
     sn_added_search s = {.tokenizer = c->tokenizer, .trie = c->normalized, .text = normal.data, .length = status ? 0 : normal.length, .wanted = wanted_normalized, .flags = flags};
     const sn_added_token *token;
@@ -74,8 +74,8 @@ sn_status sn_chain_ready(sn_chain *c, sn_error *error) {
     sn_buf form = {0};
     for (size_t i = 0; i < c->tokenizer->num_added && ok; i++) {
         const sn_added_token *a = &c->tokenizer->added[i];
-        if (!a->normalized) continue;
-        sn_normalizers_run(c, a->content, a->length, &form);
+        if (!a->normalized || a->inert) continue;
+        sn_normalizers_run(c, a->content, a->length, 0, &form);
         ok = !form.failed && (!form.length || sn_trie_add(c->normalized, form.data, form.length, (int32_t)i));
     }
     sn_buf_free(&form);

@@ -13,6 +13,7 @@
 
 typedef struct sn_normalizer {
     void (*apply)(const struct sn_normalizer *n, const char *text, size_t length, sn_buf *out); /* failure: out->failed */
+    int unless; /* flags of encode that leave this step out */
     sn_pattern *pattern;
     sn_charsmap *map;
     const char *content;
@@ -95,7 +96,7 @@ sn_status sn_splitters_read(sn_chain *c, const char *path, const json_t *object,
 sn_status sn_decoders_read(sn_chain *c, const char *path, const json_t *object, sn_error *error);
 
 /* One stretch through all normalisers; *out is replaced. */
-void sn_normalizers_run(const sn_chain *c, const char *text, size_t length, sn_buf *out);
+void sn_normalizers_run(const sn_chain *c, const char *text, size_t length, int flags, sn_buf *out);
 /* One stretch through all splitters; *out is replaced. */
 void sn_splitters_run(const sn_chain *c, const char *text, size_t length, bool first, sn_pieces *out);
 void sn_pieces_free(sn_pieces *p);

@@ -15,15 +15,21 @@ static const char clip_links[] =
     "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"<\\\\|startoftext\\\\|>|<\\\\|endoftext\\\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\\\p{L}]+|[\\\\p{N}]|[^\\\\s\\\\p{L}\\\\p{N}]+\"}, \"behavior\": \"Removed\", \"invert\": true},"
     " {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]},"
     " \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \"</w>\"}, \"content\": \" \"}]}}";
+/* OpenAI's expression ignores case; the cleaning in front of it is clip_original.c's. */
+static const char clip_original_links[] =
+    "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": ["
+    "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(?i)<\\\\|startoftext\\\\|>|<\\\\|endoftext\\\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\\\p{L}]+|[\\\\p{N}]|[^\\\\s\\\\p{L}\\\\p{N}]+\"}, \"behavior\": \"Removed\", \"invert\": true},"
+    " {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]},"
+    " \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \"</w>\"}, \"content\": \" \"}]}}";
 static const char bert_links[] = "{\"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}, \"decoder\": {\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": true}}";
 
 /* ---- frames and special tokens ---- */
 
 /* A special token by its content, if the vocabulary has it; gives its id or -1. */
-static sn_status special(sn_tokenizer *t, const char *path, const char *content, int32_t *id, sn_error *error) {
+static sn_status special(sn_tokenizer *t, const char *path, const char *content, bool inert, int32_t *id, sn_error *error) {
     *id = sn_vocabulary_find(t, content, strlen(content));
     if (*id < 0) return SN_OK;
-    return sn_added_add(t, path, (sn_added_token){.content = content, .length = strlen(content), .id = *id, .special = true, .builtin = true}, error);
+    return sn_added_add(t, path, (sn_added_token){.content = content, .length = strlen(content), .id = *id, .special = true, .builtin = true, .inert = inert}, error);
 }
 
 static sn_status frame(sn_template *out, const sn_template_item *items, size_t count, sn_error *error) {
@@ -37,7 +43,7 @@ sn_status sn_classic_bert_frame(sn_tokenizer *t, const char *path, sn_error *err
     static const char *const names[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
     int32_t id[5];
     sn_status status = SN_OK;
-    for (int i = 0; i < 5 && !status; i++) status = special(t, path, names[i], &id[i], error);
+    for (int i = 0; i < 5 && !status; i++) status = special(t, path, names[i], false, &id[i], error);
     if (status) return status;
     t->info.pad = id[0], t->info.unk = id[1];
     if (id[2] < 0 || id[3] < 0) return SN_OK;
@@ -48,31 +54,32 @@ sn_status sn_classic_bert_frame(sn_tokenizer *t, const char *path, sn_error *err
 }
 
 /* bos, eos, unk, pad as the classes that read these files have them. */
-static sn_status byte_level_ends(sn_tokenizer *t, const char *path, bool clip, sn_error *error) {
+static sn_status byte_level_ends(sn_tokenizer *t, const char *path, sn_classic kind, sn_error *error) {
     int32_t sot, eot, end, pad;
-    sn_status status = special(t, path, "<|startoftext|>", &sot, error);
-    if (!status) status = special(t, path, "<|endoftext|>", &eot, error);
+    bool inert = kind == SN_CLASSIC_CLIP_ORIGINAL, clip = inert || kind == SN_CLASSIC_CLIP;
+    sn_status status = special(t, path, "<|startoftext|>", inert, &sot, error);
+    if (!status) status = special(t, path, "<|endoftext|>", inert, &eot, error);
     if (!status && clip) {
         t->info.bos = sot, t->info.eos = t->info.unk = t->info.pad = eot, t->info.add_bos = t->info.add_eos = true;
         return SN_OK;
     }
     t->info.bos = t->info.eos = t->info.unk = eot;
     if (status || eot >= 0) return status;
-    status = special(t, path, "</s>", &end, error);
-    if (!status) status = special(t, path, "<pad>", &pad, error);
+    status = special(t, path, "</s>", false, &end, error);
+    if (!status) status = special(t, path, "<pad>", false, &pad, error);
     if (!status) t->info.bos = t->info.eos = t->info.unk = end, t->info.pad = pad, t->info.add_bos = end >= 0; /* OPT: always </s> in front */
     return status;
 }
 
 sn_status sn_classic_links(sn_chain *c, const char *path, sn_classic kind, bool lowercase, sn_error *error) {
-    static const char *const links[] = {[SN_CLASSIC_GPT2] = gpt2_links, [SN_CLASSIC_CLIP] = clip_links, [SN_CLASSIC_BERT] = bert_links};
+    static const char *const links[] = {[SN_CLASSIC_GPT2] = gpt2_links, [SN_CLASSIC_CLIP] = clip_links, [SN_CLASSIC_CLIP_ORIGINAL] = clip_original_links, [SN_CLASSIC_BERT] = bert_links};
     json_t *root = NULL, *bert = json_pack("{s:s, s:b}", "type", "BertNormalizer", "lowercase", lowercase);
     sn_status status = sn_json_bytes(path, links[kind], strlen(links[kind]), &root, error);
     if (!status) status = sn_normalizers_read(c, path, kind == SN_CLASSIC_BERT ? bert : json_object_get(root, "normalizer"), error);
     if (!status) status = sn_splitters_read(c, path, json_object_get(root, "pre_tokenizer"), error);
     if (!status) status = sn_decoders_read(c, path, json_object_get(root, "decoder"), error);
     if (!status) c->tokenizer->info.vocab_size = c->tokenizer->num_pieces;
-    if (!status) status = kind == SN_CLASSIC_BERT ? sn_classic_bert_frame(c->tokenizer, path, error) : byte_level_ends(c->tokenizer, path, kind == SN_CLASSIC_CLIP, error);
+    if (!status) status = kind == SN_CLASSIC_BERT ? sn_classic_bert_frame(c->tokenizer, path, error) : byte_level_ends(c->tokenizer, path, kind, error);
     if (!status) status = sn_chain_ready(c, error);
     json_decref(bert);
     json_decref(root);

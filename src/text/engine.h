@@ -22,6 +22,7 @@ typedef struct sn_added_token {
     int32_t id;
     bool special, lstrip, rstrip, single_word;
     bool normalized; /* matched in the normalised text, where the engine normalises before it splits */
+    bool inert;      /* found by the engine's model, never cut out of a text */
     bool builtin;    /* bos, eos, unk of the vocabulary itself: never stripped around */
 } sn_added_token;
 

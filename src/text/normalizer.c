@@ -177,11 +177,12 @@ void sn_normalizer_free(sn_normalizer *n) {
     sn_charsmap_close(n->map);
 }
 
-void sn_normalizers_run(const sn_chain *c, const char *text, size_t length, sn_buf *out) {
+void sn_normalizers_run(const sn_chain *c, const char *text, size_t length, int flags, sn_buf *out) {
     sn_buf from = {0};
     out->length = 0;
     sn_buf_add(out, text, length);
     for (size_t i = 0; i < c->num_normalizers; i++) {
+        if (flags & c->normalizers[i].unless) continue;
         sn_buf swap = from;
         from = *out, *out = swap;
         out->length = 0, out->failed |= from.failed;

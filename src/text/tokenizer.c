@@ -130,7 +130,8 @@ static const struct source {
     sn_status (*read)(sn_tokenizer *t, const char *path, sn_error *error);
     bool sentencepiece;
 } sources[] = {{"tokenizer.json", sn_huggingface_read}, {"tokenizer.model", read_sentencepiece, true}, {"spiece.model", read_sentencepiece, true},
-             {"vocab.json", sn_classic_read_bpe}, {"vocab.txt", sn_classic_read_wordpiece}};
+             {"vocab.json", sn_classic_read_bpe}, {"vocab.txt", sn_classic_read_wordpiece},
+             {"bpe_simple_vocab_16e6.txt.gz", sn_clip_original_read}, {"bpe_simple_vocab.txt.gz", sn_clip_original_read}};
 enum { NUM_SOURCES = sizeof sources / sizeof *sources };
 
 static sn_status open_folder(sn_tokenizer *t, const char *folder, bool prefer_sentencepiece, sn_error *error) {
@@ -144,13 +145,13 @@ static sn_status open_folder(sn_tokenizer *t, const char *folder, bool prefer_se
             if (!status) status = read_added_tokens(t, folder, error);
             return status ? status : read_config(t, folder, error);
         }
-    return sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer: expected one of tokenizer.json, tokenizer.model, spiece.model, vocab.json with merges.txt, vocab.txt", folder);
+    return sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer: expected one of tokenizer.json, tokenizer.model, spiece.model, vocab.json with merges.txt, vocab.txt, bpe_simple_vocab_16e6.txt.gz", folder);
 }
 
 /* One file: its name says what it is; what no name tells is taken for a SentencePiece model. */
 static sn_status open_file(sn_tokenizer *t, const char *path, sn_error *error) {
     static const struct { const char *end; sn_status (*read)(sn_tokenizer *t, const char *path, sn_error *error); } ends[] = {
-        {"vocab.json", sn_classic_read_bpe}, {".json", sn_huggingface_read}, {".txt", sn_classic_read_wordpiece}, {"", read_sentencepiece}};
+        {"vocab.json", sn_classic_read_bpe}, {".json", sn_huggingface_read}, {".txt", sn_classic_read_wordpiece}, {".txt.gz", sn_clip_original_read}, {"", read_sentencepiece}};
     size_t length = strlen(path), i = 0, n;
     if (!sn_is_file(path)) return sn_fail(error, SN_ERROR_INPUT, "%s: there is no such file or folder", path);
     while ((n = strlen(ends[i].end)) > length || strcmp(path + length - n, ends[i].end) != 0) i++;
@@ -257,6 +258,19 @@ sn_status sn_tokenizer_encode_pair(const sn_tokenizer *t, const char *a, size_t 
         while (!status && types->count < ids->count)
             if (!sn_ids_add(types, item->type)) status = sn_fail_memory(error);
     }
+    return status;
+}
+
+sn_status sn_tokenizer_encode_window(const sn_tokenizer *t, const char *text, size_t length, size_t window, int32_t pad, int flags, sn_ids *out,
+                                     sn_error *error) {
+    size_t from = out->count;
+    sn_status status = sn_tokenizer_encode(t, text, length, NULL, flags | SN_ENCODE_SPECIAL_ENDS, out, error);
+    if (!status && window && out->count - from > window) {
+        out->count = from + window;
+        if (t->info.eos >= 0) out->data[out->count - 1] = t->info.eos;
+    }
+    while (!status && out->count - from < window)
+        if (!sn_ids_add(out, pad)) status = sn_fail_memory(error);
     return status;
 }
 

@@ -27,7 +27,7 @@ typedef struct sn_tokenizer_info {
     int64_t max_length; /* model_max_length; 0 = not given */
 } sn_tokenizer_info;
 
-/* path: a folder, or one file (tokenizer.json, tokenizer.model, vocab.json, vocab.txt). prefer_sentencepiece: take tokenizer.model where a tokenizer.json lies beside it
+/* path: a folder, or one file (tokenizer.json, tokenizer.model, vocab.json, vocab.txt, bpe_simple_vocab….txt.gz). prefer_sentencepiece: take tokenizer.model where a tokenizer.json lies beside it
  * (tokenizers.md 1). */
 sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_tokenizer **out, sn_error *error);
 void sn_tokenizer_close(sn_tokenizer *tokenizer);
@@ -37,7 +37,8 @@ enum {
     SN_ENCODE_SPECIAL_ENDS = 1, /* bos / eos, or the frame, that the tokenizer's files ask for */
     SN_ENCODE_NO_SPECIAL = 2,   /* special tokens in the text are plain text */
     SN_ENCODE_STRIP_ADDED = 4,  /* added tokens swallow the blanks beside them (slow classes before 2023's end) */
-    SN_ENCODE_OUTER_SPECIAL = 8 /* (set by encode itself: special tokens were cut out of the raw text) */
+    SN_ENCODE_OUTER_SPECIAL = 8, /* (set by encode itself: special tokens were cut out of the raw text) */
+    SN_ENCODE_NO_MENDING = 16   /* OpenAI's CLIP without ftfy: quotes, ligatures and widths as they stand */
 };
 
 /* Adds the ids of the text, which is valid UTF-8. literal (may be NULL) has one byte per byte of text; where it
@@ -48,6 +49,11 @@ sn_status sn_tokenizer_encode(const sn_tokenizer *tokenizer, const char *text, s
 /* Two texts in the frame for pairs, which the files must have: ids, and segments (0, 1) of the same count. */
 sn_status sn_tokenizer_encode_pair(const sn_tokenizer *tokenizer, const char *a, size_t a_length, const char *b, size_t b_length, sn_ids *ids,
                                    sn_ids *types, sn_error *error);
+
+/* A text in a window of fixed size, as CLIP's towers take it: bos, ids, eos, then `pad`; what is longer is cut, with eos
+ * last. Adds exactly `window` ids. */
+sn_status sn_tokenizer_encode_window(const sn_tokenizer *tokenizer, const char *text, size_t length, size_t window, int32_t pad, int flags, sn_ids *out,
+                                     sn_error *error);
 
 /* Id of a token by its exact content (special or of the vocabulary), or -1; content of an id, or NULL. */
 int32_t sn_tokenizer_find(const sn_tokenizer *tokenizer, const char *content);

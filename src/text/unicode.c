@@ -62,6 +62,8 @@ int sn_lower(uint32_t p, uint32_t out[2]) {
     return 1;
 }
 
+uint32_t sn_upper(uint32_t p) { return (uint32_t)utf8proc_toupper((utf8proc_int32_t)p); }
+
 uint32_t sn_next_point(const char *text, size_t length, size_t *at) {
     uint32_t point;
     int bytes = sn_utf8_decode(text + *at, length - *at, &point);

@@ -18,6 +18,7 @@ bool sn_is_word(uint32_t point);        /* \w: letters, marks, digits, connector
 
 /* Lower case of one character, without context: gives how many (1 or 2). */
 int sn_lower(uint32_t point, uint32_t out[2]);
+uint32_t sn_upper(uint32_t point);
 
 /* The character at text[*at], *at moved behind it; a byte that begins none is taken alone as U+FFFD. */
 uint32_t sn_next_point(const char *text, size_t length, size_t *at);

@@ -67,7 +67,7 @@ sn_status sn_added_add(sn_tokenizer *t, const char *where, sn_added_token token,
     memcpy(copy, token.content, token.length);
     token.content = copy;
     if (!sn_map_set(t->index, copy, token.length, id) || !sn_map_set(t->added_index, (const char *)&token.id, sizeof token.id, (int64_t)t->num_added) ||
-        !sn_trie_add(t->added_trie, copy, token.length, (int32_t)t->num_added))
+        (!token.inert && !sn_trie_add(t->added_trie, copy, token.length, (int32_t)t->num_added)))
         return sn_fail_memory(error);
     t->added[t->num_added++] = token;
     if (id >= t->info.vocab_size) t->info.vocab_size = (int32_t)id + 1;

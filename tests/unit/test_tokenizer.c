@@ -1,0 +1,343 @@
+/* Tokenizers beyond the reference cases of components/tokenize: real vocabularies, what added tokens' flags ask for, words
+ * of a user, streams, long texts, broken files. SN_GOLDENS names tests/goldens, beside which tests/data lies. */
+#include "base/file.h"
+#include "base/random.h"
+#include "base/utf8.h"
+#include "systems/gguf_vocabulary.h"
+#include "tests/unit/check.h"
+#include "text/arrays.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static char *path_of(const char *relative) {
+    const char *root = getenv("SN_GOLDENS");
+    assert_non_null(root);
+    return sn_path_join(root, relative);
+}
+
+static sn_tokenizer *open_case(const char *relative) {
+    sn_error error = {0};
+    sn_tokenizer *t;
+    char *path = path_of(relative);
+    assert_ok(sn_open_any_tokenizer(path, false, &t, &error), error);
+    sn_free(path);
+    return t;
+}
+
+/* A number below `most`; *at counts the draws. */
+static uint32_t draw(uint64_t *at, uint32_t most) { return (uint32_t)((double)sn_uniform(7, 0, (*at)++) * most); }
+
+/* Writes a file below a fresh name and opens it; *status tells. */
+static sn_tokenizer *open_bytes(const char *end, const void *bytes, size_t size, sn_status *status, sn_error *error) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/sn-tokenizer-XXXXXX%s", end);
+    int file = mkstemps(path, (int)strlen(end));
+    assert_true(file >= 0);
+    assert_int_equal(write(file, bytes, size), (ssize_t)size);
+    close(file);
+    sn_tokenizer *t;
+    *status = sn_tokenizer_open(path, false, &t, error);
+    unlink(path);
+    return t;
+}
+
+static sn_tokenizer *open_text(const char *json) {
+    sn_error error = {0};
+    sn_status status;
+    sn_tokenizer *t = open_bytes(".json", json, strlen(json), &status, &error);
+    assert_ok(status, error);
+    return t;
+}
+
+static void assert_ids(const sn_tokenizer *t, const char *text, const unsigned char *literal, int flags, const char *expected) {
+    sn_error error = {0};
+    sn_ids ids = {0};
+    sn_buf found = {0};
+    sn_buf_puts(&found, "");
+    assert_ok(sn_tokenizer_encode(t, text, strlen(text), literal, flags, &ids, &error), error);
+    for (size_t i = 0; i < ids.count; i++) sn_buf_printf(&found, "%s%d", i ? " " : "", ids.data[i]);
+    assert_string_equal(found.data ? found.data : "", expected);
+    sn_buf_free(&found);
+    sn_ids_free(&ids);
+}
+
+/* ---- the published vocabularies of LLaMA and BERT ---- */
+
+static void check_vocabulary(const char *vocabulary, const char *answers) {
+    static const char mark[] = "\n__ggml_vocab_test__\n";
+    sn_tokenizer *t = open_case(vocabulary);
+    sn_error error = {0};
+    char *texts, *lines, *texts_path = path_of("../data/vocabs/texts.inp"), *lines_path = path_of(answers);
+    size_t size, lines_size;
+    assert_ok(sn_read_file(texts_path, 1 << 20, &texts, &size, &error), error);
+    assert_ok(sn_read_file(lines_path, 1 << 20, &lines, &lines_size, &error), error);
+    int count = 0;
+    char *line = lines;
+    for (char *text = texts, *end; text; text = end ? end + sizeof mark - 1 : NULL, count++) {
+        end = strstr(text, mark);
+        char *stop = strchr(line, '\n');
+        if (end) *end = 0;
+        if (stop) *stop = 0;
+        while (*line == ' ') line++;
+        assert_ids(t, text, NULL, 0, line);
+        line = stop ? stop + 1 : line + strlen(line);
+    }
+    assert_int_equal(count, 47);
+    sn_free(texts);
+    sn_free(lines);
+    sn_free(texts_path);
+    sn_free(lines_path);
+    sn_tokenizer_close(t);
+}
+
+static void test_vocabulary_of_llama(void **state) { check_vocabulary("../data/vocabs/llama.gguf", "../data/vocabs/llama.out"); }
+static void test_vocabulary_of_bert(void **state) { check_vocabulary("../data/vocabs/bert.gguf", "../data/vocabs/bert.out"); }
+
+/* ---- added tokens ---- */
+
+#define LEVEL "\"pre_tokenizer\": {\"type\": \"Whitespace\"}, \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"?\", \"vocab\": {\"?\": 0, \"a\": 1, \"b\": 2, \"ab\": 3}}"
+
+static void test_flags_of_added_tokens(void **state) {
+    sn_tokenizer *t = open_text("{\"added_tokens\": [{\"id\": 4, \"content\": \"<l>\", \"lstrip\": true}, {\"id\": 5, \"content\": \"<r>\", \"rstrip\": true},"
+                                "{\"id\": 6, \"content\": \"ab\", \"single_word\": true}, {\"id\": 7, \"content\": \"<r><l>\"}],"
+                                "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \".\"}, \"behavior\": \"Isolated\"},"
+                                "\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"?\", \"vocab\": {\"?\": 0, \"a\": 1, \"b\": 2, \" \": 3}}}");
+    assert_ids(t, "a  <l>  b", NULL, 0, "1 4 3 3 2");  /* the blanks to its left are gone */
+    assert_ids(t, "a  <r>  b", NULL, 0, "1 3 3 5 2");  /* to its right */
+    assert_ids(t, "<r> <l>", NULL, 0, "5 4");
+    assert_ids(t, "<r><l>", NULL, 0, "7");             /* the longest of those that begin here */
+    assert_ids(t, "ab", NULL, 0, "6");
+    assert_ids(t, "ab ab", NULL, 0, "6 3 6");
+    assert_ids(t, "aab", NULL, 0, "1 1 2");            /* inside a word it is no word of its own */
+    assert_ids(t, "ab\xc3\xa9", NULL, 0, "1 2 0");
+    sn_tokenizer_close(t);
+}
+
+/* normalized: matched in the text after normalising, against its own normalised form. */
+static void test_tokens_in_normalised_text(void **state) {
+    static const char file[] = "{\"added_tokens\": [{\"id\": 4, \"content\": \"[X]\", \"normalized\": %s}], \"normalizer\": {\"type\": \"Lowercase\"}, " LEVEL "}";
+    char json[sizeof file + 8];
+    snprintf(json, sizeof json, file, "true");
+    sn_tokenizer *t = open_text(json);
+    assert_ids(t, "a [x] [X] b", NULL, 0, "1 4 4 2");
+    sn_tokenizer_close(t);
+    snprintf(json, sizeof json, file, "false");
+    t = open_text(json);
+    assert_ids(t, "a [x] [X] b", NULL, 0, "1 0 0 0 4 2");
+    sn_tokenizer_close(t);
+}
+
+/* What a user writes never becomes a special token, what a template writes does. */
+static void test_words_of_a_user(void **state) {
+    static const char text[] = "a</s>b</s>";
+    unsigned char literal[sizeof text] = {0};
+    memset(literal, 1, 5);
+    static const char *const cases[] = {"components/tokenize/llama-spm/model/tokenizer.model", "components/tokenize/llama-spm/model/tokenizer.json", "components/tokenize/opt-bpe/model/tokenizer.json"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sn_tokenizer *t = open_case(cases[i]);
+        sn_error error = {0};
+        for (int marked = 0; marked < 3; marked++) { /* nothing is literal, the first is, special tokens are off */
+            sn_ids ids = {0};
+            assert_ok(sn_tokenizer_encode(t, text, strlen(text), marked == 1 ? literal : NULL, marked == 2 ? SN_ENCODE_NO_SPECIAL : 0, &ids, &error), error);
+            int special = 0;
+            for (size_t k = 0; k < ids.count; k++) special += sn_tokenizer_is_special(t, ids.data[k]);
+            assert_int_equal(special, 2 - marked);
+            sn_ids_free(&ids);
+        }
+        sn_tokenizer_close(t);
+    }
+}
+
+/* ---- streams ---- */
+
+static const char *const every_case[] = {
+    "components/tokenize/llama-spm/model/tokenizer.model", "components/tokenize/llama-spm/model/tokenizer.json", "components/tokenize/t5-unigram/model/spiece.model",
+    "components/tokenize/t5-unigram/model/tokenizer.json", "components/tokenize/gpt2-bpe/model/tokenizer.json", "components/tokenize/clip-bpe/model/tokenizer.json",
+    "components/tokenize/bert-wordpiece/model/tokenizer.json", "components/tokenize/bert-wordpiece/model/vocab.txt", "components/tokenize/opt-bpe/model/vocab.json"};
+enum { NUM_CASES = sizeof every_case / sizeof *every_case };
+
+/* Chunks joined are the decoding of the whole; each is whole characters. */
+static void test_streams_join_to_the_whole(void **state) {
+    for (int c = 0; c < NUM_CASES; c++) {
+        sn_tokenizer *t = open_case(every_case[c]);
+        uint64_t random = 0;
+        for (int round = 0; round < 40; round++) {
+            int32_t ids[24];
+            for (int i = 0; i < 24; i++) ids[i] = (int32_t)draw(&random, (uint32_t)sn_tokenizer_about(t)->vocab_size + 3);
+            sn_buf whole = {0}, joined = {0};
+            sn_tokenizer_decode(t, ids, 24, round % 2, &whole);
+            sn_detokenizer d;
+            sn_detokenizer_begin(&d, t, round % 2);
+            for (int i = 0; i < 24; i++) {
+                size_t before = joined.length;
+                sn_detokenizer_push(&d, ids[i], &joined);
+                assert_true(sn_utf8_valid(joined.data ? joined.data + before : "", joined.length - before, NULL));
+            }
+            sn_detokenizer_end(&d, &joined);
+            assert_int_equal(joined.length, whole.length);
+            if (whole.length) assert_memory_equal(joined.data, whole.data, whole.length);
+            sn_buf_free(&whole);
+            sn_buf_free(&joined);
+        }
+        sn_tokenizer_close(t);
+    }
+}
+
+/* ---- long texts ---- */
+
+static void fill(sn_buf *out, const char *unit, size_t bytes) {
+    while (out->length < bytes) sn_buf_puts(out, unit);
+}
+
+/* A megabyte of one word, one letter, noise, one emoji, marks: seconds at most; only something quadratic takes longer. */
+static void test_a_megabyte(void **state) {
+    static const char *const cases[] = {"../data/vocabs/llama.gguf", "../data/vocabs/bert.gguf", "components/tokenize/t5-unigram/model/tokenizer.json", "components/tokenize/gpt2-bpe/model/tokenizer.json",
+                                        "components/tokenize/clip-bpe/model/tokenizer.json"};
+    static const char *const units[] = {"word ", "a", "\xf0\x9f\x98\x80", " ", "\xcc\x81\xcc\xa3", NULL};
+    enum { SIZE = 1 << 20, LIMIT = 20 };
+    uint64_t random = 0;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        sn_tokenizer *t = open_case(cases[c]);
+        for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+            sn_buf text = {0};
+            sn_ids ids = {0};
+            sn_error error = {0};
+            if (units[u]) fill(&text, units[u], SIZE);
+            while (text.length < SIZE) { /* noise: U+0000 to U+00FF */
+                char bytes[4];
+                sn_buf_add(&text, bytes, (size_t)sn_utf8_encode(draw(&random, 256), bytes));
+            }
+            clock_t begin = clock();
+            assert_ok(sn_tokenizer_encode(t, text.data, text.length, NULL, 0, &ids, &error), error);
+            double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+            if (seconds > LIMIT) fail_msg("%s: a megabyte of text %zu took %.1f s", cases[c], u, seconds);
+            sn_ids_free(&ids);
+            sn_buf_free(&text);
+        }
+        sn_tokenizer_close(t);
+    }
+}
+
+/* "word " ten times in LLaMA's vocabulary, and the trailing blank. */
+static void test_known_ids_of_a_long_text(void **state) {
+    sn_tokenizer *t = open_case("../data/vocabs/llama.gguf");
+    assert_ids(t, "word word word ", NULL, 0, "1734 1734 1734 29871");
+    assert_ids(t, "word word word ", NULL, SN_ENCODE_SPECIAL_ENDS, "1 1734 1734 1734 29871");
+    sn_tokenizer_close(t);
+}
+
+/* ---- broken files ---- */
+
+static void refuse(const char *json, const char *why) {
+    sn_error error = {0};
+    sn_status status;
+    sn_tokenizer *t = open_bytes(".json", json, strlen(json), &status, &error);
+    if (!status) fail_msg("opened: %s", json);
+    assert_null(t);
+    if (!strstr(error.message, why)) fail_msg("\"%s\" does not say \"%s\"", error.message, why);
+}
+
+static void test_broken_descriptions_are_refused(void **state) {
+    refuse("{}", "no model");
+    refuse("{\"model\": {\"type\": \"Other\", \"vocab\": {}}}", "Other");
+    refuse("{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"a\", \"vocab\": {\"a\": 0, \"b\": 0}}}", "same id");
+    refuse("{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"a\", \"vocab\": {\"a\": 2000000000}}}", "2000000000");
+    refuse("{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"a\", \"vocab\": {\"a\": -1}}}", "-1");
+    refuse("{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"c\", \"vocab\": {\"a\": 0}}}", "unk_token c");
+    refuse("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": [\"a b\"]}}", "not in the vocabulary");
+    refuse("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": [\"ab\"]}}", "two pieces");
+    refuse("{\"model\": {\"type\": \"Unigram\", \"unk_id\": 7, \"vocab\": [[\"a\", 0]]}}", "unk_id");
+    refuse("{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], [\"a\", 1]]}}", "twice");
+    refuse("{\"added_tokens\": [{\"id\": 1, \"content\": \"<x>\"}], " LEVEL "}", "already");
+    refuse("{\"added_tokens\": [{\"id\": 9000000, \"content\": \"<x>\"}], " LEVEL "}", "9000000");
+    refuse("{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA\"}, " LEVEL "}", "map");
+    refuse("{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"(\"}, \"content\": \"\"}, " LEVEL "}", "cannot be used");
+    refuse("{\"decoder\": {\"type\": \"Unheard\"}, " LEVEL "}", "Unheard");
+    refuse("{\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\", \"type_id\": 0}}]}, " LEVEL "}", "<s>");
+}
+
+/* An expression that backtracks without end gives an error, not a hang. */
+static void test_expression_that_costs_too_much(void **state) {
+    sn_tokenizer *t = open_text("{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"(a+)+$\"}, \"content\": \"\"}, " LEVEL "}");
+    sn_buf text = {0};
+    sn_ids ids = {0};
+    sn_error error = {0};
+    fill(&text, "a", 4000);
+    sn_buf_puts(&text, "b");
+    assert_int_not_equal(sn_tokenizer_encode(t, text.data, text.length, NULL, 0, &ids, &error), SN_OK);
+    sn_ids_free(&ids);
+    sn_buf_free(&text);
+    sn_tokenizer_close(t);
+}
+
+/* Cut files and files with changed bytes are refused or opened, and what opens can be used. */
+static void test_damaged_files(void **state) {
+    static const char *const files[][2] = {{"components/tokenize/llama-spm/model/tokenizer.model", ".model"}, {"components/tokenize/t5-unigram/model/spiece.model", ".model"}, {"components/tokenize/bert-wordpiece/model/tokenizer.json", ".json"}};
+    uint64_t random = 0;
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        char *path = path_of(files[f][0]), *bytes;
+        size_t size;
+        sn_error error = {0};
+        assert_ok(sn_read_file(path, 1 << 24, &bytes, &size, &error), error);
+        for (int round = 0; round < 60; round++) {
+            size_t length = round % 2 ? size : draw(&random, (uint32_t)size), place = draw(&random, (uint32_t)size);
+            char kept = bytes[place];
+            if (round % 2) bytes[place] ^= (char)(1 << draw(&random, 8));
+            sn_status status;
+            sn_tokenizer *t = open_bytes(files[f][1], bytes, length, &status, &error);
+            bytes[place] = kept;
+            if (status) continue;
+            sn_ids ids = {0};
+            sn_buf text = {0};
+            static const char words[] = "What is this? \xe7\x8c\xab 1.5 \xef\xac\x81";
+            assert_ok(sn_tokenizer_encode(t, words, strlen(words), NULL, SN_ENCODE_SPECIAL_ENDS, &ids, &error), error);
+            sn_tokenizer_decode(t, ids.data, ids.count, false, &text);
+            sn_ids_free(&ids);
+            sn_buf_free(&text);
+            sn_tokenizer_close(t);
+        }
+        sn_free(bytes);
+        sn_free(path);
+    }
+}
+
+/* Memory that cannot be had is an error at any place, and nothing leaks. */
+static void test_without_memory(void **state) {
+    for (int c = 0; c < NUM_CASES; c++) {
+        char *path = path_of(every_case[c]);
+        for (int64_t n = 1; n < 4000; n += 1 + n / 3) {
+            sn_error error = {0};
+            sn_tokenizer *t = NULL;
+            sn_ids ids = {0};
+            sn_memory_fail_at(n);
+            sn_status status = sn_tokenizer_open(path, false, &t, &error);
+            if (!status) status = sn_tokenizer_encode(t, "a photo of a cat", 16, NULL, SN_ENCODE_SPECIAL_ENDS, &ids, &error);
+            sn_memory_fail_at(0);
+            assert_true(status == SN_OK || error.message[0]);
+            sn_ids_free(&ids);
+            sn_tokenizer_close(t);
+        }
+        sn_free(path);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vocabulary_of_llama),
+        cmocka_unit_test(test_vocabulary_of_bert),
+        cmocka_unit_test(test_flags_of_added_tokens),
+        cmocka_unit_test(test_tokens_in_normalised_text),
+        cmocka_unit_test(test_words_of_a_user),
+        cmocka_unit_test(test_streams_join_to_the_whole),
+        cmocka_unit_test(test_a_megabyte),
+        cmocka_unit_test(test_known_ids_of_a_long_text),
+        cmocka_unit_test(test_broken_descriptions_are_refused),
+        cmocka_unit_test(test_expression_that_costs_too_much),
+        cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_without_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
