@@ -296,6 +296,58 @@ static void test_cached_attention(void **state) {
         }
 }
 
+/* ---- element-wise, norms, loss ---- */
+
+/* sizes: rows, columns, which operator, its kind */
+static sn_tensor build_rows(scene *s, const int64_t *z) {
+    sn_graph *g = s->graph;
+    sn_shape shape = SN_SHAPE(z[0], z[1]), vector = SN_SHAPE(z[1]);
+    sn_tensor wide = sn_scale(g, add_input(s, SN_SHAPE(z[0], 3 * z[1])), 6); /* x, y and dy are slices of it */
+    sn_tensor x = sn_slice(g, wide, 1, 0, z[1]), y = sn_slice(g, wide, 1, z[1], z[1]), dy = sn_slice(g, wide, 1, 2 * z[1], z[1]);
+    sn_tensor weight = add_input(s, vector), bias = add_input(s, vector), t = SN_NONE;
+    switch (z[2]) {
+    case 0: return sn_unary_op(g, (sn_unary)z[3], x);
+    case 1: t = SN_NODE(g, SN_OP_UNARY_BACK, shape, x, dy); break;
+    case 2: return sn_gated(g, (sn_unary)z[3], x, y);
+    case 3: t = SN_NODE(g, SN_OP_GATED_BACK, SN_SHAPE(z[0], 2 * z[1]), x, y, dy); break;
+    case 4: return sn_norm_op(g, (sn_norm)(z[3] % 3), x, weight, z[3] ? SN_NONE : bias, 1e-5f);
+    case 5: t = SN_NODE(g, SN_OP_NORM_BACK_X, shape, x, weight, dy); break;
+    case 6: t = SN_NODE(g, SN_OP_NORM_BACK_WEIGHT, vector, x, dy); break;
+    case 7: return sn_add(g, sn_mul(g, sn_contiguous(g, x), weight), sn_contiguous(g, y));
+    case 8: return SN_NODE(g, SN_OP_SUM_LEADING, vector, sn_contiguous(g, x));
+    }
+    if (z[2] < 4) g->nodes[t].u.unary = (sn_unary)z[3];
+    else g->nodes[t].u.norm.kind = (sn_norm)(z[3] % 3), g->nodes[t].u.norm.eps = 1e-5f;
+    return t;
+}
+
+static void test_rows(void **state) {
+    static const int64_t shapes[][2] = {{1, 1}, {3, 17}, {17, 64}, {5, 4097}, {130, 1025}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int which = 0; which < 9; which++)
+            for (int kind = 0; kind < 4; kind++) {
+                /* a few roundings each; a sum over rows, or a mean over columns, as sqrt of their number */
+                double units = 16 + 8 * sqrt((double)(which >= 6 ? shapes[i][0] : which >= 4 ? shapes[i][1] : 1));
+                if (shapes[i][1] == 1 && which >= 4 && which <= 6) continue; /* the norm of one value is its sign */
+                compare(build_rows, (int64_t[]){shapes[i][0], shapes[i][1], which, kind}, units);
+            }
+}
+
+/* sizes: tokens, hidden, vocabulary, one label in how many tokens; the output is loss, d hidden, d head */
+static sn_tensor build_loss(scene *s, const int64_t *z) {
+    int32_t labels[512];
+    for (int64_t i = 0; i < z[0]; i++) labels[i] = (int32_t)(i % z[3] ? -1 : i * 7 % z[2]);
+    sn_tensor x = add_input(s, SN_SHAPE(z[0], z[1])), head = add_input(s, SN_SHAPE(z[2], z[1]));
+    sn_tensor loss = sn_head_loss(s->graph, x, head, add_ints(s, z[0], labels), add_input(s, SN_SHAPE(z[0])), SN_GRAD_HIDDEN | SN_GRAD_HEAD);
+    return s->graph->nodes[loss].base;
+}
+
+/* Loss and gradients stand in one output; the loss is a sum over tokens, so its size is that of sqrt(tokens) gradients here. */
+static void test_head_loss(void **state) {
+    static const int64_t sizes[][4] = {{1, 64, 50, 1}, {17, 33, 129, 3}, {150, 64, 301, 1}, {200, 48, 97, 5}, {4, 16, 31, 9}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) compare(build_loss, sizes[i], 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),
@@ -303,6 +355,8 @@ int main(void) {
         cmocka_unit_test(test_linear_backward),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_cached_attention),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_head_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@ enum {
     TILE_B = 6,            /* rows of b in a tile of registers */
     TILE_A = SN_VECTOR_BYTES == 64 ? 4 : 2,
     PANEL_TRANSPOSED = 48, /* columns of a transposed b that are packed at a time */
+    OWN = (BLOCK_A + PANEL_TRANSPOSED) * STEP, /* floats of one thread */
     DIRECT_B = 4,
     DIRECT_A = 2,
 };
@@ -229,40 +230,35 @@ static int64_t range_rows(const sn_product *p, int64_t blocks_a, int threads) {
     return round_up((p->n + ranges - 1) / ranges, TILE_B);
 }
 
-static void run_blocks(const sn_product *p, int threads, char *scratch) {
+static void run_blocks(const sn_product *p, int threads, void *scratch) {
     int64_t chunk = chunk_terms(p->k), chunks = (p->k + chunk - 1) / chunk;
     int64_t block_a = block_rows(p->m), blocks_a = (p->m + block_a - 1) / block_a;
     int64_t range = range_rows(p, blocks_a, threads), ranges = (p->n + range - 1) / range;
     int64_t panel = p->b.transposed ? PANEL_TRANSPOSED : TILE_B;
-    float *a = (float *)scratch, *panels = a + round_up(chunks * p->m * STEP, 16);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        float *b = panels + omp_get_thread_num() * (int64_t)PANEL_TRANSPOSED * STEP;
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < chunks * blocks_a; i++) {
-            int64_t first = i / blocks_a * chunk, row = i % blocks_a * block_a;
-            pack(&p->a, row, smaller(block_a, p->m - row), first, smaller(chunk, p->k - first), a + (i / blocks_a * p->m + row) * STEP);
-        }
+        float *a = (float *)scratch + omp_get_thread_num() * (int64_t)OWN, *b = a + BLOCK_A * STEP;
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < ranges * blocks_a; i++) {
             int64_t begin = i / blocks_a * range, end = smaller(begin + range, p->n);
             part at = {.p = p, .row_a = i % blocks_a * block_a};
             int64_t rows_a = smaller(block_a, p->m - at.row_a);
             for (at.chunk = 0; at.chunk < chunks; at.chunk++) {
-                int64_t n = smaller(chunk, p->k - at.chunk * chunk);
+                int64_t first = at.chunk * chunk, n = smaller(chunk, p->k - first);
+                pack(&p->a, at.row_a, rows_a, first, n, a);
                 for (int64_t row = begin; row < end; row += panel) {
                     int64_t rows_b = smaller(panel, end - row);
-                    pack(&p->b, row, rows_b, at.chunk * chunk, n, b);
-                    stripes(&at, b, rows_b, a + (at.chunk * p->m + at.row_a) * STEP, rows_a, round_up(n, LANES), row);
+                    pack(&p->b, row, rows_b, first, n, b);
+                    stripes(&at, b, rows_b, a, rows_a, round_up(n, LANES), row);
                 }
             }
         }
     }
 }
 
-size_t sn_product_scratch(int64_t m, int64_t n, int64_t k, int threads) {
-    int64_t chunk = chunk_terms(k), chunks = (k + chunk - 1) / chunk;
-    return (size_t)(round_up(chunks * m * STEP, 16) + threads * (int64_t)PANEL_TRANSPOSED * STEP) * sizeof(float);
+size_t sn_product_scratch(int64_t m, int64_t k, int threads) {
+    int64_t direct = m <= DIRECT_A ? m * round_up(k, LANES) : 0, blocks = threads * (int64_t)OWN;
+    return (size_t)(direct > blocks ? direct : blocks) * sizeof(float);
 }
 
 static bool is_direct_type(const sn_operand *b) {
