@@ -129,7 +129,7 @@ typedef struct sn_chat sn_chat;
 SN_API sn_status sn_chat_new(sn_assistant *assistant, const sn_options *options, sn_chat **out, sn_error *error);
 SN_API void sn_chat_free(sn_chat *chat);
 
-/* Replaces the template's system sentence, from the next answer on. */
+/* Replaces the template's system sentence. SN_ERROR_USAGE once a message was answered. */
 SN_API sn_status sn_chat_set_system(sn_chat *chat, const char *text, sn_error *error);
 
 /* Adds to the user's message that the next answer is about, in this order. Pictures are decoded here: PNG, and what
@@ -143,7 +143,8 @@ SN_API sn_status sn_chat_add_picture_bytes(sn_chat *chat, const void *bytes, siz
 typedef void sn_text_callback(void *user, const char *text, size_t length);
 
 /* Answers the message; on_text may be NULL. Afterwards the message and the answer are part of the conversation. After
- * a failure (SN_ERROR_CANCELLED among them) the conversation is what it was before the message was begun. */
+ * a failure, or where nothing was said, the conversation is what it was before the message was begun. A cancelled
+ * answer is no failure: what was said until then stays. */
 SN_API sn_status sn_chat_answer(sn_chat *chat, sn_text_callback *on_text, void *user, sn_error *error);
 
 /* Asks the answer that is being made to stop soon; from any thread. Does nothing where none is being made. */
@@ -167,6 +168,7 @@ typedef enum sn_finish {
     SN_FINISH_NONE = 0, /* there is no answer */
     SN_FINISH_STOP,     /* the model, or a stop text */
     SN_FINISH_LENGTH,   /* max_new_tokens, or the window is full */
+    SN_FINISH_CANCELLED, /* sn_chat_cancel */
 } sn_finish;
 SN_API sn_finish sn_chat_finish(const sn_chat *chat);
 

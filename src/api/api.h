@@ -3,8 +3,10 @@
 #ifndef SN_API_API_H
 #define SN_API_API_H
 
-#include "generate/answer.h"
+#include "generate/options.h"
+#include "media/image.h"
 #include "sensorium/sensorium.h"
+#include "systems/model.h"
 
 #include <pthread.h>
 
@@ -41,8 +43,5 @@ extern const sn_image_options sn_api_pictures; /* the defaults */
 
 /* A copy that lives by itself; NULL options = the defaults. */
 sn_status sn_api_options_copy(const sn_options *options, sn_options *out, sn_error *error);
-
-/* A picture as the model takes it, [3, size, size]; from bytes where path is NULL. */
-sn_status sn_api_picture(const sn_model *model, const char *path, const void *bytes, size_t size, const sn_image_options *options, float **pixels, sn_error *error);
 
 #endif

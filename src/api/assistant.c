@@ -1,6 +1,8 @@
 /* Opening checkpoints, and what a picture becomes in them. */
 #include "api/api.h"
 
+#include "generate/pictures.h"
+
 #include <string.h>
 
 /* ---- files by role ---- */
@@ -97,36 +99,24 @@ struct sn_embedding {
     float *data;
 };
 
-sn_status sn_api_picture(const sn_model *m, const char *path, const void *bytes, size_t size, const sn_image_options *options, float **pixels, sn_error *error) {
-    *pixels = NULL;
-    const char *where = path ? path : "the picture";
-    if (!m->has_vision) return sn_fail(error, SN_ERROR_SUPPORT, "%s: this model takes text alone", where);
-    sn_image image;
-    sn_status status = path ? sn_image_open(path, options, &image, error) : sn_image_decode(where, bytes, size, options, &image, error);
-    if (!status && !(*pixels = sn_alloc(3 * (size_t)m->image_size, (size_t)m->image_size * sizeof **pixels))) status = sn_fail_memory(error);
-    if (!status) status = sn_image_process(&m->processor, &image, *pixels, error);
-    sn_image_free(&image);
-    if (status) {
-        sn_free(*pixels);
-        *pixels = NULL;
-    }
-    return status;
-}
-
 static sn_status embed(sn_assistant *a, const char *path, const void *bytes, size_t size, sn_embedding **out, const char *function, sn_error *error) {
     sn_model *m = a->model;
-    if (!m->system->encode || !m->has_lm) return sn_fail(error, SN_ERROR_SUPPORT, "%s: %s has no connector", function, m->system->title);
-    float *pixels;
-    sn_status status = sn_api_picture(m, path, bytes, size, &sn_api_pictures, &pixels, error);
-    if (status) return status;
+    if (!m->system->encode || !m->has_lm || !m->has_vision) return sn_fail(error, SN_ERROR_SUPPORT, "%s: %s has no pictures in its language model", function, m->system->title);
+    sn_pictures *pictures;
+    sn_picture *picture = NULL;
+    const float *rows;
     sn_embedding *e = sn_alloc(1, sizeof *e);
     if (e) *e = (sn_embedding){m->media_positions, m->lm.hidden_size, sn_alloc((size_t)m->media_positions, (size_t)m->lm.hidden_size * sizeof(float))};
-    if (!e || !e->data) status = sn_fail_memory(error);
-    if (!status && !(status = sn_api_enter(a->context, function, error))) {
-        status = sn_model_encode(m, pixels, 1, e->data, error);
-        sn_api_leave(a->context);
+    sn_status status = e && e->data ? sn_pictures_new(m, 0, &pictures, error) : sn_fail_memory(error);
+    if (!status) {
+        status = path ? sn_picture_open(pictures, path, &sn_api_pictures, &picture, error) : sn_picture_decode(pictures, "the picture", bytes, size, &sn_api_pictures, &picture, error);
+        if (!status && !(status = sn_api_enter(a->context, function, error))) {
+            status = sn_picture_rows(pictures, picture, &rows, error);
+            sn_api_leave(a->context);
+        }
+        if (!status) memcpy(e->data, rows, (size_t)(e->rows * e->columns) * sizeof(float));
+        sn_pictures_free(pictures);
     }
-    sn_free(pixels);
     if (status) sn_embedding_free(e);
     else *out = e;
     return status;

@@ -184,6 +184,11 @@ static void tell(void *context, const char *text, size_t length) {
     if (t->turn->on_text) t->turn->on_text(t->turn->context, text, length);
 }
 
+static void count_ids(void *context, int64_t ids) {
+    teller *t = context;
+    if (t->turn->on_id) t->turn->on_id(t->turn->context, ids);
+}
+
 static sn_status keep_answer(sn_conversation *c, const sn_reply *reply, sn_error *error) {
     if (reply->cancelled && !reply->text.length) return SN_OK;
     return sn_conversation_add(c, SN_ROLE_ASSISTANT, &(sn_piece){.text = reply->text.data ? reply->text.data : ""}, 1, error);
@@ -208,7 +213,7 @@ sn_status sn_conversation_answer(sn_conversation *c, const sn_turn *turn, sn_tur
     }
     if (!status)
         status = sn_answer_prompt(&(sn_answer_request){.model = c->model, .prompt = &prompt, .rows = rows, .options = turn->options, .session = &c->session, .sequence = &c->sequence,
-                                                       .on_text = tell, .context = &t, .cancel = turn->cancel}, &out->reply, error);
+                                                       .on_text = tell, .on_id = count_ids, .context = &t, .cancel = turn->cancel}, &out->reply, error);
     if (!status) {
         note_answer(c, &prompt, &out->reply.answer.ids);
         status = keep_answer(c, &out->reply, error);

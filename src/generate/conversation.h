@@ -34,6 +34,7 @@ int sn_conversation_count(const sn_conversation *conversation);
 typedef struct sn_turn {
     const sn_generate_options *options;
     sn_on_text *on_text; /* may be NULL */
+    void (*on_id)(void *context, int64_t ids); /* ids chosen so far; may be NULL */
     void *context;
     const atomic_bool *cancel; /* may be NULL */
 } sn_turn;

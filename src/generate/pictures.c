@@ -52,22 +52,18 @@ static void shrink(sn_pictures *s) {
     }
 }
 
-static sn_status read_planes(const sn_pictures *s, const char *path, const sn_image_options *options, float **planes, sn_error *error) {
-    sn_image image;
-    sn_status status = sn_image_open(path, options, &image, error);
-    if (status) return status;
+static sn_status read_planes(const sn_pictures *s, sn_image image, float **planes, sn_error *error) {
     *planes = sn_alloc(1, plane_bytes(s));
-    status = *planes ? sn_image_process(&s->model->processor, &image, *planes, error) : sn_fail_memory(error);
+    sn_status status = *planes ? sn_image_process(&s->model->processor, &image, *planes, error) : sn_fail_memory(error);
     sn_image_free(&image);
     if (status) sn_free(*planes);
     return status;
 }
 
-sn_status sn_picture_open(sn_pictures *s, const char *path, const sn_image_options *options, sn_picture **out, sn_error *error) {
-    *out = NULL;
-    if (!s->model->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", path);
+/* Takes the image over. */
+static sn_status hold(sn_pictures *s, sn_image image, sn_picture **out, sn_error *error) {
     float *planes;
-    sn_status status = read_planes(s, path, options, &planes, error);
+    sn_status status = read_planes(s, image, &planes, error);
     if (status) return status;
     uint64_t key[2] = {sn_hash(planes, plane_bytes(s), 1), sn_hash(planes, plane_bytes(s), 2)};
     sn_picture *p = s->first;
@@ -85,6 +81,22 @@ sn_status sn_picture_open(sn_pictures *s, const char *path, const sn_image_optio
     p->holders++;
     *out = p;
     return SN_OK;
+}
+
+sn_status sn_picture_open(sn_pictures *s, const char *path, const sn_image_options *options, sn_picture **out, sn_error *error) {
+    *out = NULL;
+    if (!s->model->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", path);
+    sn_image image;
+    sn_status status = sn_image_open(path, options, &image, error);
+    return status ? status : hold(s, image, out, error);
+}
+
+sn_status sn_picture_decode(sn_pictures *s, const char *where, const void *bytes, size_t size, const sn_image_options *options, sn_picture **out, sn_error *error) {
+    *out = NULL;
+    if (!s->model->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", where);
+    sn_image image;
+    sn_status status = sn_image_decode(where, bytes, size, options, &image, error);
+    return status ? status : hold(s, image, out, error);
 }
 
 void sn_picture_drop(sn_pictures *s, sn_picture *p) {

@@ -24,6 +24,8 @@ void sn_pictures_free(sn_pictures *pictures);
 
 /* Reads a file, always anew. The picture is held until it is dropped. */
 sn_status sn_picture_open(sn_pictures *pictures, const char *path, const sn_image_options *options, sn_picture **out, sn_error *error);
+/* The same from bytes in memory; `where` names them in errors. */
+sn_status sn_picture_decode(sn_pictures *pictures, const char *where, const void *bytes, size_t size, const sn_image_options *options, sn_picture **out, sn_error *error);
 void sn_picture_drop(sn_pictures *pictures, sn_picture *picture);
 
 /* The connector's rows, encoded at the first call. */
