@@ -307,14 +307,14 @@ static void dot_scores(const call *c, const float *query, int64_t rows, const fl
 /* Of one row's scores, `visible` are seen: they become e^(score - top), others zero; `out`, weighed by the maximum
  * so far, is corrected. */
 static void soften(float *score, int64_t visible, float *top, float *sum, float *out, int64_t wide) {
+    if (visible <= 0) { /* the block begins behind this token */
+        memset(score, 0, KEYS * sizeof *score);
+        return;
+    }
     for (int64_t j = visible; j < KEYS; j++) score[j] = -INFINITY;
     vf best = vf_load(score);
     for (int64_t j = LANES; j < KEYS; j += LANES) best = vf_max(best, vf_load(score + j));
     float new_top = fmaxf(*top, vf_top(best));
-    if (visible <= 0) {
-        memset(score, 0, KEYS * sizeof *score);
-        return;
-    }
     vf total = {0};
     for (int64_t j = 0; j < KEYS; j += LANES) {
         vf p = vf_exp(vf_load(score + j) - new_top);
