@@ -23,6 +23,7 @@ extern const sn_command sn_command_compare;
 extern const sn_command sn_command_tokenize;
 extern const sn_command sn_command_trace;
 extern const sn_command sn_command_train;
+extern const sn_command sn_command_convert;
 extern const sn_command sn_command_inspect;
 
 #endif

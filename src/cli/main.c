@@ -12,6 +12,7 @@ static const sn_command *const commands[] = {
     &sn_command_bench,
     &sn_command_chat,
     &sn_command_compare,
+    &sn_command_convert,
     &sn_command_inspect,
     &sn_command_tokenize,
     &sn_command_trace,

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Matches `text` against `pattern` with at most one {l}; *number gets the digits. */
-static bool match(const char *pattern, const char *text, char number[16]) {
+bool sn_name_match(const char *pattern, const char *text, char number[16]) {
     const char *hole = strstr(pattern, "{l}");
     number[0] = 0;
     if (!hole) return strcmp(pattern, text) == 0;
@@ -19,7 +19,7 @@ static bool match(const char *pattern, const char *text, char number[16]) {
     return n > 0 && strcmp(hole + 3, text + n) == 0;
 }
 
-static bool fill(const char *prefix, const char *pattern, const char *number, char *text, size_t size) {
+bool sn_name_fill(const char *prefix, const char *pattern, const char *number, char *text, size_t size) {
     const char *hole = strstr(pattern, "{l}");
     int n = hole ? snprintf(text, size, "%s%.*s%s%s", prefix, (int)(hole - pattern), pattern, number, hole + 3)
                  : snprintf(text, size, "%s%s", prefix, pattern);
@@ -31,9 +31,9 @@ bool sn_published_name(const sn_names *names, const char *canonical, char *text,
     if (strncmp(canonical, names->canonical_prefix, prefix) != 0) return false;
     for (const sn_name_rule *r = names->rules; r->published; r++) {
         char number[16];
-        if (r->canonical && match(r->canonical, canonical + prefix, number)) {
+        if (r->canonical && sn_name_match(r->canonical, canonical + prefix, number)) {
             if (rule) *rule = r;
-            return fill(names->published_prefix, r->published, number, text, size);
+            return sn_name_fill(names->published_prefix, r->published, number, text, size);
         }
     }
     return false;
@@ -374,7 +374,7 @@ static known known_name(const binding *b, const char *name) {
         char number[16];
         if (strncmp(name, b->names[k].published_prefix, prefix) != 0) continue;
         for (const sn_name_rule *r = b->names[k].rules; r->published; r++) {
-            if (!match(r->published, name + prefix, number)) continue;
+            if (!sn_name_match(r->published, name + prefix, number)) continue;
             if (!r->canonical) return IGNORED;
             if (b->names[k].partial) result = UNUSED;
         }

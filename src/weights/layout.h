@@ -68,4 +68,8 @@ sn_status sn_bind(sn_store *store, const sn_graph *graph, const sn_names *names,
 /* The published name of a canonical one by these tables, into text; false where no rule fits. */
 bool sn_published_name(const sn_names *names, const char *canonical, char *text, size_t size, const sn_name_rule **rule);
 
+/* Whether text is the pattern with a number in the place of {l}; number gets its digits. And the other way round. */
+bool sn_name_match(const char *pattern, const char *text, char number[16]);
+bool sn_name_fill(const char *prefix, const char *pattern, const char *number, char *text, size_t size);
+
 #endif

@@ -1,0 +1,223 @@
+/* sensorium convert IN OUT: a checkpoint of any readable kind as safetensors or GGUF, read back before it counts. */
+#include "cli/command.h"
+#include "decoders/llama_files.h"
+#include "decoders/llama_gguf.h"
+#include "systems/model.h"
+#include "weights/writer.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_PAIRS = 32 };
+
+typedef struct conversion {
+    sn_arena *arena;
+    sn_source *source;
+    const char *folder; /* of a Hugging Face model, or NULL */
+    sn_type type;       /* SN_TYPE_COUNT: as stored */
+    sn_llama_config llama;
+    bool to_gguf, from_gguf_llama, from_hf_llama;
+    sn_gguf_tensor *tensors;
+    sn_weight **stored; /* of each tensor: the weight as its file has it */
+    size_t count;
+    sn_error *error;
+} conversion;
+
+static bool ends(const char *name, const char *with) {
+    size_t n = strlen(name), m = strlen(with);
+    return n > m && strcmp(name + n - m, with) == 0;
+}
+
+/* LLaMA is the one model whose names and rows differ between the two worlds; anything else goes over as it is. */
+static sn_status recognise(conversion *c) {
+    const char *text;
+    size_t length;
+    if (c->source->gguf && sn_gguf_text(c->source->gguf, "general.architecture", &text, &length) && length == 5 && memcmp(text, "llama", 5) == 0 && !c->to_gguf) {
+        c->from_gguf_llama = true;
+        return sn_llama_config_gguf(c->source, &c->llama, c->error);
+    }
+    if (!c->to_gguf || !c->folder) return SN_OK;
+    json_t *config;
+    sn_status status = sn_model_json(c->folder, "config.json", &config, c->error);
+    const char *type = sn_json_string(config, "model_type");
+    if (!status && type && strcmp(type, "llama") == 0) {
+        c->from_hf_llama = true;
+        status = sn_llama_config_hf("config.json", config, &c->llama, c->error);
+    }
+    json_decref(config);
+    return status;
+}
+
+/* The name in the other world by way of the canonical one; NULL where a table does not know it. */
+static const char *rename_by(conversion *c, const sn_names *from, const sn_names *to, int num, const char *name, const char **canonical) {
+    char number[16], path[512];
+    for (int i = 0; i < num; i++) {
+        size_t prefix = strlen(from[i].published_prefix);
+        if (strncmp(name, from[i].published_prefix, prefix) != 0) continue;
+        for (const sn_name_rule *r = from[i].rules; r->published; r++) {
+            if (!r->canonical || !sn_name_match(r->published, name + prefix, number)) continue;
+            if (!sn_name_fill("", r->canonical, number, path, sizeof path)) continue;
+            *canonical = sn_arena_strdup(c->arena, path);
+            for (int k = 0; k < num && *canonical; k++) {
+                char published[512];
+                if (sn_published_name(&to[k], path, published, sizeof published, NULL)) return sn_arena_strdup(c->arena, published);
+            }
+        }
+    }
+    return NULL;
+}
+
+static sn_status add(conversion *c, const sn_source_tensor *t) {
+    static const sn_names hf[] = {{.rules = sn_llama_names_hf, .canonical_prefix = "", .published_prefix = "model."}, {.rules = sn_llama_head_hf, .canonical_prefix = "", .published_prefix = ""}};
+    static const sn_names gguf[] = {{.rules = sn_llama_names_gguf, .canonical_prefix = "", .published_prefix = ""}, {.rules = sn_llama_names_gguf, .canonical_prefix = "", .published_prefix = ""}};
+    const char *canonical = NULL, *name = t->name;
+    sn_weight *w = sn_arena_alloc(c->arena, 1, sizeof *w), *stored = w;
+    if (!w) return sn_fail_memory(c->error);
+    sn_status status = sn_source_weight(c->source, t, c->arena, w, c->error);
+    if (status) return status;
+    if (c->from_hf_llama || c->from_gguf_llama) {
+        const char *other = c->from_hf_llama ? rename_by(c, hf, gguf, 2, t->name, &canonical) : rename_by(c, gguf, hf, 2, t->name, &canonical);
+        if (!other) return SN_OK; /* rotary tables and the like: made again by every reader */
+        name = other;
+        bool q = ends(canonical, "attention.q.weight"), k = ends(canonical, "attention.k.weight");
+        if ((q || k) && !(w = sn_rotary_rows(c->arena, w, q ? c->llama.num_heads : c->llama.num_kv_heads, c->from_hf_llama))) return sn_fail_memory(c->error);
+    }
+    sn_type type = c->type != SN_TYPE_COUNT && t->shape.rank > 1 ? c->type : w->type;
+    if (c->type != SN_TYPE_COUNT && t->shape.rank <= 1 && c->to_gguf) type = SN_TYPE_F32; /* norms and biases stay exact */
+    if (w->columns % sn_type_of(type)->block) type = w->columns % 32 == 0 ? SN_TYPE_Q8_0 : SN_TYPE_F16; /* formats.md 3.2 */
+    c->stored[c->count] = stored;
+    c->tensors[c->count++] = (sn_gguf_tensor){name, type, w};
+    return SN_OK;
+}
+
+/* ---- writing ---- */
+
+typedef struct pairs {
+    sn_gguf_pair list[MAX_PAIRS];
+    size_t count;
+    uint32_t whole[MAX_PAIRS];
+    float real[MAX_PAIRS];
+    const char *text[MAX_PAIRS];
+} pairs;
+
+static void put_whole(pairs *p, const char *key, int64_t value) {
+    p->whole[p->count] = (uint32_t)value;
+    p->list[p->count] = (sn_gguf_pair){.key = key, .type = SN_GGUF_U32, .count = 1, .values = &p->whole[p->count]};
+    p->count++;
+}
+
+static void put_real(pairs *p, const char *key, float value) {
+    p->real[p->count] = value;
+    p->list[p->count] = (sn_gguf_pair){.key = key, .type = SN_GGUF_F32, .count = 1, .values = &p->real[p->count]};
+    p->count++;
+}
+
+static void put_text(pairs *p, const char *key, const char *value) {
+    p->text[p->count] = value;
+    p->list[p->count] = (sn_gguf_pair){.key = key, .type = SN_GGUF_STRING, .count = 1, .values = &p->text[p->count]};
+    p->count++;
+}
+
+static sn_status write_gguf(conversion *c, const char *out) {
+    pairs p = {.count = 0};
+    const sn_llama_config *l = &c->llama;
+    put_text(&p, "general.architecture", c->from_hf_llama ? "llama" : "tensors");
+    if (c->from_hf_llama) {
+        put_whole(&p, "llama.block_count", l->num_layers);
+        put_whole(&p, "llama.context_length", l->max_positions);
+        put_whole(&p, "llama.embedding_length", l->hidden_size);
+        put_whole(&p, "llama.feed_forward_length", l->intermediate_size);
+        put_whole(&p, "llama.attention.head_count", l->num_heads);
+        put_whole(&p, "llama.attention.head_count_kv", l->num_kv_heads);
+        put_whole(&p, "llama.attention.key_length", l->head_dim);
+        put_whole(&p, "llama.attention.value_length", l->head_dim);
+        put_whole(&p, "llama.rope.dimension_count", l->head_dim);
+        put_whole(&p, "llama.vocab_size", l->vocab_size);
+        put_real(&p, "llama.attention.layer_norm_rms_epsilon", l->rms_norm_eps);
+        put_real(&p, "llama.rope.freq_base", l->rope_theta);
+        if (l->rope_scale != 1) put_text(&p, "llama.rope.scaling.type", "linear"), put_real(&p, "llama.rope.scaling.factor", 1 / l->rope_scale);
+    }
+    return sn_gguf_write(out, p.list, p.count, c->tensors, c->count, c->error);
+}
+
+/* All values in memory at once: safetensors are for models of a size that one loads. */
+static sn_status write_safetensors(conversion *c, const char *out) {
+    sn_tensor_out *tensors = sn_arena_alloc(c->arena, c->count + 1, sizeof *tensors);
+    sn_status status = tensors ? SN_OK : sn_fail_memory(c->error);
+    for (size_t i = 0; i < c->count && !status; i++) {
+        sn_weight *w = c->tensors[i].weight;
+        sn_type type = sn_type_of(c->tensors[i].type)->safetensors ? c->tensors[i].type : SN_TYPE_F32; /* blocks are opened */
+        if ((status = sn_weight_ready(w, c->error))) break;
+        int64_t bytes = 0;
+        sn_type_bytes(type, w->columns, &bytes);
+        const void *data = w->part[0].data;
+        if (type != w->type || w->part[0].row_bytes != bytes) {
+            char *copy = sn_arena_alloc(c->arena, (size_t)w->rows, (size_t)bytes);
+            float *row = sn_alloc((size_t)w->columns, sizeof *row);
+            if (!copy || !row) status = sn_fail_memory(c->error);
+            for (int64_t r = 0; r < w->rows && !status; r++) {
+                sn_weight_row_floats(w, r, row);
+                sn_type_of(type)->from_float(row, copy + r * bytes, w->columns);
+            }
+            sn_free(row);
+            data = copy;
+        }
+        tensors[i] = (sn_tensor_out){c->tensors[i].name, type, w->shape, data};
+    }
+    return status ? status : sn_safetensors_write(out, tensors, c->count, c->error);
+}
+
+/* What was written is opened and every tensor looked for. */
+static sn_status read_back(conversion *c, const char *out) {
+    sn_source *back;
+    sn_status status = sn_source_open(out, &back, c->error);
+    if (status) return status;
+    for (size_t i = 0; i < c->count && !status; i++) {
+        const sn_source_tensor *t = sn_source_find(back, c->tensors[i].name);
+        if (!t || sn_shape_count(&t->shape) != sn_shape_count(&c->tensors[i].weight->shape)) status = sn_fail(c->error, SN_ERROR_IO, "%s: tensor %s did not come back as it was written", out, c->tensors[i].name);
+    }
+    if (!status && back->count != c->count) status = sn_fail(c->error, SN_ERROR_IO, "%s: wrote %zu tensors, found %zu", out, c->count, back->count);
+    sn_source_close(back);
+    return status;
+}
+
+static sn_status run(const sn_arguments *a, sn_error *error) {
+    const char *in = a->plain[0], *out = a->plain[1], *type = sn_argument(a, "type");
+    conversion c = {.to_gguf = ends(out, ".gguf"), .type = SN_TYPE_COUNT, .error = error, .folder = sn_is_directory(in) ? in : NULL};
+    if (!c.to_gguf && !ends(out, ".safetensors")) return sn_fail(error, SN_ERROR_USAGE, "%s: expected a name that ends in .safetensors or .gguf", out);
+    if (type && ((c.type = sn_type_by_name(type)) == SN_TYPE_COUNT || !sn_type_of(c.type)->from_float))
+        return sn_fail(error, SN_ERROR_USAGE, "--type: found %s, expected f32, f16, bf16, q8_0 or q4_0", type);
+    if (type && !c.to_gguf && !sn_type_of(c.type)->safetensors) return sn_fail(error, SN_ERROR_USAGE, "--type: safetensors files hold no %s; write a .gguf", type);
+    c.arena = sn_arena_new();
+    sn_status status = c.arena ? sn_source_open(in, &c.source, error) : sn_fail_memory(error);
+    if (!status) status = recognise(&c);
+    if (!status) c.tensors = sn_arena_alloc(c.arena, c.source->count + 1, sizeof *c.tensors), c.stored = sn_arena_alloc(c.arena, c.source->count + 1, sizeof *c.stored);
+    if (!status && (!c.tensors || !c.stored)) status = sn_fail_memory(error);
+    size_t others = 0;
+    for (size_t i = 0; !status && i < c.source->count; i++) {
+        if (!sn_type_of(c.source->tensors[i].type)->to_float) others++; /* whole numbers: no weights */
+        else status = add(&c, &c.source->tensors[i]);
+    }
+    if (!status && !c.count) status = sn_fail(error, SN_ERROR_INPUT, "%s: found no floating-point tensors to convert", in);
+    if (!status) status = c.to_gguf ? write_gguf(&c, out) : write_safetensors(&c, out);
+    if (!status && (status = read_back(&c, out))) unlink(out);
+    if (!status) printf("%s: %zu tensors%s\n", out, c.count, c.from_hf_llama || c.from_gguf_llama ? ", LLaMA's names and row order changed" : "");
+    if (!status && others) printf("%zu tensors of whole numbers were left out\n", others);
+    for (size_t i = 0; i < c.count; i++) {
+        sn_weight_release(c.stored[i]);
+        if (c.tensors[i].weight != c.stored[i]) sn_weight_release(c.tensors[i].weight);
+    }
+    sn_source_close(c.source);
+    sn_arena_free(c.arena);
+    return status;
+}
+
+static const sn_option options[] = {{"type", 't', "TYPE", "f32, f16, bf16, q8_0 or q4_0 for matrices (default: as stored)"}, {0}};
+static const sn_option *const tables[] = {options, NULL};
+
+const sn_command sn_command_convert = {
+    .name = "convert", .summary = "a checkpoint as safetensors or GGUF", .plain = "IN OUT", .min_plain = 2, .max_plain = 2,
+    .details = "IN is a file or folder that `sensorium inspect` reads; OUT ends in .safetensors or .gguf. A LLaMA in Hugging Face's\n"
+               "layout becomes a GGUF file with llama.cpp's names and row order, and back. What was written is read back.",
+    .example = "sensorium convert models/demo model.gguf -t q8_0", .tables = tables, .run = run};
