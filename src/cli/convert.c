@@ -3,6 +3,7 @@
 #include "decoders/llama_files.h"
 #include "decoders/llama_gguf.h"
 #include "systems/model.h"
+#include "text/arrays.h"
 #include "weights/writer.h"
 
 #include <stdio.h>
@@ -19,6 +20,7 @@ typedef struct conversion {
     sn_llama_config llama;
     bool to_gguf, from_gguf_llama, from_hf_llama;
     sn_gguf_tensor *tensors;
+    sn_tokenizer *tokenizer;
     sn_weight **stored; /* of each tensor: the weight as its file has it */
     size_t count;
     sn_error *error;
@@ -119,6 +121,22 @@ static void put_text(pairs *p, const char *key, const char *value) {
     p->count++;
 }
 
+/* tokenizer.ggml.*, where the model's tokenizer can be written so. */
+static void put_vocabulary(conversion *c, pairs *p) {
+    sn_vocabulary_arrays v;
+    if (sn_tokenizer_open(c->folder, true, &c->tokenizer, NULL) || !sn_tokenizer_arrays(c->tokenizer, c->arena, &v)) return;
+    const char **texts = sn_arena_alloc(c->arena, v.count, sizeof *texts);
+    if (!texts) return;
+    for (size_t i = 0; i < v.count; i++) texts[i] = v.pieces[i].text;
+    put_text(p, "tokenizer.ggml.model", v.model);
+    p->list[p->count++] = (sn_gguf_pair){.key = "tokenizer.ggml.tokens", .type = SN_GGUF_STRING, .is_array = true, .count = v.count, .values = texts};
+    p->list[p->count++] = (sn_gguf_pair){.key = "tokenizer.ggml.scores", .type = SN_GGUF_F32, .is_array = true, .count = v.count, .values = v.scores};
+    p->list[p->count++] = (sn_gguf_pair){.key = "tokenizer.ggml.token_type", .type = SN_GGUF_I32, .is_array = true, .count = v.count, .values = v.types};
+    if (v.bos >= 0) put_whole(p, "tokenizer.ggml.bos_token_id", v.bos);
+    if (v.eos >= 0) put_whole(p, "tokenizer.ggml.eos_token_id", v.eos);
+    if (v.unk >= 0) put_whole(p, "tokenizer.ggml.unknown_token_id", v.unk);
+}
+
 static sn_status write_gguf(conversion *c, const char *out) {
     pairs p = {.count = 0};
     const sn_llama_config *l = &c->llama;
@@ -136,6 +154,7 @@ static sn_status write_gguf(conversion *c, const char *out) {
         put_whole(&p, "llama.vocab_size", l->vocab_size);
         put_real(&p, "llama.attention.layer_norm_rms_epsilon", l->rms_norm_eps);
         put_real(&p, "llama.rope.freq_base", l->rope_theta);
+        put_vocabulary(c, &p);
         if (l->rope_scale != 1) put_text(&p, "llama.rope.scaling.type", "linear"), put_real(&p, "llama.rope.scaling.factor", 1 / l->rope_scale);
     }
     return sn_gguf_write(out, p.list, p.count, c->tensors, c->count, c->error);
@@ -208,6 +227,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         sn_weight_release(c.stored[i]);
         if (c.tensors[i].weight != c.stored[i]) sn_weight_release(c.tensors[i].weight);
     }
+    sn_tokenizer_close(c.tokenizer);
     sn_source_close(c.source);
     sn_arena_free(c.arena);
     return status;

@@ -119,3 +119,24 @@ sn_status sn_tokenizer_open_arrays(const char *where, const sn_vocabulary_arrays
     else *out = t;
     return status;
 }
+
+bool sn_tokenizer_arrays(const sn_tokenizer *t, sn_arena *arena, sn_vocabulary_arrays *out) {
+    static const int32_t types[] = {[SN_PIECE_NORMAL] = 1, [SN_PIECE_UNKNOWN] = 2, [SN_PIECE_CONTROL] = 3, [SN_PIECE_USER] = 4, [SN_PIECE_UNUSED] = 5, [SN_PIECE_BYTE] = 6};
+    if (strcmp(t->info.engine, "SentencePiece BPE") != 0) return false;
+    size_t count = (size_t)t->info.vocab_size;
+    sn_text_span *pieces = sn_arena_alloc(arena, count, sizeof *pieces);
+    float *scores = sn_arena_alloc(arena, count, sizeof *scores);
+    int32_t *kinds = sn_arena_alloc(arena, count, sizeof *kinds);
+    if (!pieces || !scores || !kinds) return false;
+    for (size_t i = 0; i < count; i++) { /* added tokens stand behind the pieces: user-defined, found in any text */
+        bool piece = (int32_t)i < t->num_pieces;
+        size_t length = 0;
+        const char *text = sn_tokenizer_piece(t, (int32_t)i, &length);
+        pieces[i] = (sn_text_span){text ? text : "", length};
+        scores[i] = piece ? (float)t->pieces[i].score : 0;
+        kinds[i] = piece ? types[t->pieces[i].kind] : text ? 4 : 5;
+    }
+    *out = (sn_vocabulary_arrays){.model = "llama", .pieces = pieces, .scores = scores, .types = kinds, .count = count, .bos = t->info.bos, .eos = t->info.eos, .unk = t->info.unk, .pad = t->info.pad,
+                                  .add_bos = t->info.add_bos, .add_eos = t->info.add_eos, .add_space_prefix = -1, .remove_extra = -1};
+    return true;
+}

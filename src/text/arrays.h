@@ -27,4 +27,8 @@ typedef struct sn_vocabulary_arrays {
 /* The arrays may go afterwards. `where` names the source in errors. */
 sn_status sn_tokenizer_open_arrays(const char *where, const sn_vocabulary_arrays *vocabulary, sn_tokenizer **out, sn_error *error);
 
+/* The other way round, for SentencePiece BPE ("llama"): arrays of the arena over the tokenizer's own texts. False for other
+ * engines, or without memory. */
+bool sn_tokenizer_arrays(const sn_tokenizer *tokenizer, sn_arena *arena, sn_vocabulary_arrays *out);
+
 #endif
