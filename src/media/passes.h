@@ -5,27 +5,26 @@
 
 #include "media/filter.h"
 
-/* Bytes that the horizontal loop takes at once: whole pixels of 1, 2, 3 or 4 channels. */
+/* Values that the horizontal loop takes at once: whole pixels of 1, 2, 3 or 4 channels. */
 enum { SN_PASS_BLOCK = 24 };
 
 /* Integer weights of one axis. `flat` has the plain ones [count, most]; `wide` (where the axis runs along a line) repeats each
- * weight for every channel and fills up with zeros to whole blocks [count, blocks * SN_PASS_BLOCK], from pixel wide_begin on. */
+ * weight for every channel and fills up with zeros to whole blocks [count, blocks * SN_PASS_BLOCK]. */
 typedef struct sn_kernel {
     int count, most, channels, blocks;
-    int *begin, *length, *wide_begin;
+    int *begin, *length;
     int32_t *flat, *wide;
 } sn_kernel;
 
-/* From taps to fixed point with 22 bits behind the point; begins are counted from input `origin`. width > 0: also the wide form,
- * for lines of so many pixels of `channels` bytes; lines shorter than sn_kernel_line(kernel) pixels must be filled up to that.
- * False without memory. */
-bool sn_kernel_new(const sn_taps *taps, int origin, int64_t width, int channels, sn_kernel *kernel);
+/* From taps to fixed point with 22 bits behind the point; begins are counted from input `origin`. channels > 0: also the wide
+ * form. False without memory. */
+bool sn_kernel_new(const sn_taps *taps, int origin, int channels, sn_kernel *kernel);
 void sn_kernel_free(sn_kernel *kernel);
-static inline int sn_kernel_line(const sn_kernel *k) { return k->blocks * SN_PASS_BLOCK / k->channels; }
 
 typedef struct sn_passes {
-    /* Outputs [from, to) of a line, to out (which begins at output 0). */
-    void (*horizontal)(const sn_kernel *kernel, int from, int to, const uint8_t *line, uint8_t *out);
+    void (*widen)(const uint8_t *from, size_t count, int32_t *to);
+    /* Outputs [from, to) of a line, to out (which begins at output 0). Behind the line up to most * channels + SN_PASS_BLOCK values more are read, and do not count. */
+    void (*horizontal)(const sn_kernel *kernel, int from, int to, const int32_t *line, uint8_t *out);
     /* Bytes [0, bytes) of output `row`; lines[i] + offset is where input i begins. */
     void (*vertical)(const sn_kernel *kernel, int row, const uint8_t *const *lines, size_t offset, size_t bytes, uint8_t *out);
 } sn_passes;

@@ -18,7 +18,8 @@ typedef struct job {
     sn_taps x, y;
     sn_kernel kernel_x, kernel_y;
     uint8_t *fill;         /* a line of the canvas without picture */
-    uint8_t *scratch;      /* a line of canvas and picture, long enough for the kernel */
+    int first_column, columns; /* of the canvas, that the pass along x reads */
+    int32_t *wide_line;    /* they, of one line */
     uint8_t *between;      /* what the first pass made */
     const uint8_t **lines; /* its lines, some of them in `between`, others of the picture itself */
 } job;
@@ -31,32 +32,23 @@ static const uint8_t *picture_line(const job *j, int y) {
 
 /* ---- the passes ---- */
 
-/* Outputs [from, to) of a line of `length` pixels. Behind a short one there may be no memory to read. */
-static void run_horizontal(const job *j, const uint8_t *line, int length, int from, int to, uint8_t *out) {
-    if (line != j->scratch && length < sn_kernel_line(&j->kernel_x)) line = memcpy(j->scratch, line, (size_t)(length * j->image->channels));
-    j->passes->horizontal(&j->kernel_x, from, to, line, out);
-}
-
-/* A line of the canvas along x, or without a pass along x its window. Where inputs see nothing of the picture, the
- * outputs are those of a line without picture, `filled`. */
-static void line_along(const job *j, int y, const uint8_t *filled, uint8_t *out) {
-    size_t channels = (size_t)j->image->channels, columns = (size_t)j->r->columns * channels;
-    const uint8_t *line = picture_line(j, y);
-    int from = 0, to = j->r->columns;
-    if (j->beside) {
-        memcpy(j->scratch + (size_t)j->left * channels, line, (size_t)j->image->width * channels);
-        line = j->scratch;
-    }
+/* A line of the canvas along x, or without a pass along x its window. `filled` is what becomes of a line without picture: where
+ * inputs see nothing of the picture, outputs are the same. */
+static void line_along(const job *j, const uint8_t *line, const uint8_t *filled, uint8_t *out) {
+    int channels = j->image->channels, from = 0, to = j->r->columns, first = j->first_column, end = first + j->columns;
+    int left = j->left > first ? j->left : first, right = j->left + j->image->width < end ? j->left + j->image->width : end;
+    if (j->beside) memcpy(out, filled, (size_t)(j->r->columns * channels));
+    if (left >= right) return;
+    const uint8_t *seen = line + (size_t)(left - j->left) * (size_t)channels;
+    size_t count = (size_t)(right - left) * (size_t)channels;
     if (!j->wide) {
-        memcpy(out, line + (size_t)j->r->left * channels, columns);
+        memcpy(out + (size_t)(left - first) * (size_t)channels, seen, count);
         return;
     }
-    if (j->beside) {
-        while (from < to && j->x.begin[from] + j->x.length[from] <= j->left) from++;
-        while (to > from && j->x.begin[to - 1] >= j->left + j->image->width) to--;
-        memcpy(out, filled, columns);
-    }
-    run_horizontal(j, line, j->width, from, to, out);
+    j->passes->widen(seen, count, j->wide_line + (size_t)(left - first) * (size_t)channels);
+    while (from < to && j->x.begin[from] + j->x.length[from] <= left) from++;
+    while (to > from && j->x.begin[to - 1] >= right) to--;
+    j->passes->horizontal(&j->kernel_x, from, to, j->wide_line, out);
 }
 
 /* The pass along x, or the window's columns, for the lines [first, first + count) that the pass along y needs. */
@@ -68,8 +60,12 @@ static sn_status pass_along(job *j, int first, int count, sn_error *error) {
     j->between = sn_alloc(pictured, columns);
     if (!j->lines || !j->between) return sn_fail_memory(error);
     uint8_t *filled = j->between, *next = j->between + columns;
-    if (j->fill && j->wide) run_horizontal(j, j->fill, j->width, 0, j->r->columns, filled);
-    else if (j->fill) memcpy(filled, j->fill, columns);
+    if (j->fill && j->wide) {
+        j->passes->widen(j->fill, (size_t)j->columns * (size_t)j->image->channels, j->wide_line);
+        j->passes->horizontal(&j->kernel_x, 0, j->r->columns, j->wide_line, filled);
+    } else if (j->fill) {
+        memcpy(filled, j->fill, columns);
+    }
     for (int y = first; y < first + count; y++) {
         const uint8_t **line = &j->lines[y - first];
         if (!on_picture(j, y)) {
@@ -77,18 +73,18 @@ static sn_status pass_along(job *j, int first, int count, sn_error *error) {
         } else if (!made) {
             *line = picture_line(j, y) + (size_t)j->r->left * (size_t)j->image->channels;
         } else {
-            line_along(j, y, filled, next);
+            line_along(j, picture_line(j, y), filled, next);
             *line = next, next += columns;
         }
     }
     return SN_OK;
 }
 
-/* The pass along y before the one along x: over columns [column, column + columns) of the canvas. Beside the picture
- * there is only the canvas, so these columns are taken apart. */
-static sn_status pass_down(job *j, int column, int columns, sn_error *error) {
+/* The pass along y before the one along x, over the columns that that one reads. Beside the picture there is only the
+ * canvas, so these columns are taken apart. */
+static sn_status pass_down(job *j, int first, int count, sn_error *error) {
     size_t channels = (size_t)j->image->channels;
-    int first, count = sn_taps_span(&j->y, &first), end = column + columns;
+    int column = j->first_column, columns = j->columns, end = column + columns;
     int left = j->left > column ? j->left : column, right = j->left + j->image->width < end ? j->left + j->image->width : end;
     if (right < left) left = right = end;
     const uint8_t **filled = sn_alloc((size_t)count, sizeof *filled);
@@ -111,7 +107,7 @@ static sn_status pass_down(job *j, int column, int columns, sn_error *error) {
 
 static sn_status run_filter(job *j, sn_image *out, sn_error *error) {
     const sn_resize *r = j->r;
-    int channels = out->channels, column = 0, columns = j->width, first = (int)r->top, count = r->rows;
+    int channels = out->channels, first = (int)r->top, count = r->rows;
     size_t bytes = (size_t)r->columns * (size_t)channels;
     j->wide = r->width != j->width || j->box[0] != 0 || j->box[2] != j->width;
     j->tall = r->height != j->height || j->box[1] != 0 || j->box[3] != j->height;
@@ -119,18 +115,25 @@ static sn_status run_filter(job *j, sn_image *out, sn_error *error) {
     if ((j->wide && !sn_taps_filter(r->filter, j->width, j->box[0], j->box[2], r->width, r->left, r->columns, &j->x)) ||
         (j->tall && !sn_taps_filter(r->filter, j->height, j->box[1], j->box[3], r->height, r->top, r->rows, &j->y)))
         return sn_fail_memory(error);
-    if (down_first) columns = sn_taps_span(&j->x, &column);
+    j->first_column = (int)r->left, j->columns = r->columns;
+    if (j->wide) j->columns = sn_taps_span(&j->x, &j->first_column);
     if (j->tall) count = sn_taps_span(&j->y, &first);
-    if ((j->wide && !sn_kernel_new(&j->x, column, columns, channels, &j->kernel_x)) || (j->tall && !sn_kernel_new(&j->y, first, 0, channels, &j->kernel_y)) ||
-        !(j->scratch = sn_alloc((size_t)j->width + (j->wide ? (size_t)sn_kernel_line(&j->kernel_x) : 0), (size_t)channels)))
+    /* the kernel reads whole blocks: behind the line there are zeros for as much as the longest one needs */
+    size_t room = (size_t)(j->columns + j->x.most) * (size_t)channels + SN_PASS_BLOCK;
+    if ((j->wide && (!sn_kernel_new(&j->x, j->first_column, channels, &j->kernel_x) || !(j->wide_line = sn_alloc(room, sizeof *j->wide_line)))) ||
+        (j->tall && !sn_kernel_new(&j->y, first, 0, &j->kernel_y)))
         return sn_fail_memory(error);
-    if (j->fill) memcpy(j->scratch, j->fill, (size_t)(j->width * channels));
-    sn_status status = down_first ? pass_down(j, column, columns, error) : pass_along(j, first, count, error);
+    sn_status status = down_first ? pass_down(j, first, count, error) : pass_along(j, first, count, error);
     for (int y = 0; y < r->rows && !status; y++) {
         uint8_t *to = out->pixels + (size_t)y * bytes;
-        if (down_first) run_horizontal(j, j->between + (size_t)y * (size_t)(columns * channels), columns, 0, r->columns, to);
-        else if (j->tall) j->passes->vertical(&j->kernel_y, y, j->lines, 0, bytes, to);
-        else memcpy(to, j->lines[y], bytes);
+        if (down_first) {
+            j->passes->widen(j->between + (size_t)y * (size_t)(j->columns * channels), (size_t)(j->columns * channels), j->wide_line);
+            j->passes->horizontal(&j->kernel_x, 0, r->columns, j->wide_line, to);
+        } else if (j->tall) {
+            j->passes->vertical(&j->kernel_y, y, j->lines, 0, bytes, to);
+        } else {
+            memcpy(to, j->lines[y], bytes);
+        }
     }
     return status;
 }
@@ -213,7 +216,7 @@ sn_status sn_image_resize(const sn_image *image, const sn_resize *r, sn_image *o
     sn_kernel_free(&j.kernel_x);
     sn_kernel_free(&j.kernel_y);
     sn_free(j.fill);
-    sn_free(j.scratch);
+    sn_free(j.wide_line);
     sn_free(j.between);
     sn_free(j.lines);
     sn_image_free(&straight);
