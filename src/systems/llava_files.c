@@ -194,21 +194,27 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     return status;
 }
 
-/* The projector: everything after "mm_projector." counts, what stands before it varies with the tool that saved it. */
-static sn_status open_projector(sn_model *m, const json_t *config, sn_source *source, sn_error *error) {
-    sn_llava *c = m->own;
-    bool sequential;
-    sn_status status = read_projector_type(config, &c->projector, &sequential, error);
-    if (status || c->projector.depth == 0) return status;
-    const char *name = name_with(source, "mm_projector."), *prefix = "model.mm_projector.";
-    if (name) prefix = sn_arena_format(m->arena, "%.*smm_projector.", (int)(strstr(name, "mm_projector.") - name), name);
-    return prefix && sn_model_names(m, sequential ? projector_mlp : projector_linear, "projector.", prefix, &source, 1) ? SN_OK : sn_fail_memory(error);
-}
-
 /* Names under a prefix that are known and not needed. */
 static void skip(sn_model *m, const sn_name_rule *rules, const char *prefix, sn_source *source) {
     sn_names *names = sn_model_names(m, rules, "unused.", prefix, &source, 1);
     if (names) names->partial = true;
+}
+
+/* The projector: everything after "mm_projector." counts, what stands before it varies with the tool that saved it. One
+ * in a file of its own wins over the language model's. */
+static sn_status open_projector(sn_model *m, const json_t *config, sn_source *source, sn_source *lm, sn_error *error) {
+    sn_llava *c = m->own;
+    bool sequential;
+    sn_status status = read_projector_type(config, &c->projector, &sequential, error);
+    const sn_name_rule *rules = sequential ? projector_mlp : projector_linear;
+    sn_source *places[] = {source, lm};
+    for (int i = 0; i < 2 && !status && c->projector.depth && (i == 0 || lm != source); i++) {
+        const char *name = name_with(places[i], "mm_projector."), *prefix = i ? NULL : "model.mm_projector.";
+        if (name) prefix = sn_arena_format(m->arena, "%.*smm_projector.", (int)(strstr(name, "mm_projector.") - name), name);
+        if (i && prefix) skip(m, rules, prefix, lm);
+        else if (!i && (!prefix || !sn_model_names(m, rules, "projector.", prefix, &source, 1))) status = sn_fail_memory(error);
+    }
+    return status;
 }
 
 /* CLIP's repository holds the whole of CLIP; only the tower is wanted. */
@@ -270,7 +276,7 @@ static sn_status open_authors(sn_model *m, const sn_model_files *files, const re
         status = open_trainables(m, r->llm.adapter, &projector, error);
         if (!status && !name_with(projector, "mm_projector.")) projector = lm;
     }
-    if (!status) status = open_projector(m, config, projector, error);
+    if (!status) status = open_projector(m, config, projector, lm, error);
     if (!status) status = open_tower(m, files, r->folder, config, lm, error);
     if (status) return status;
     const char *feature = sn_json_string(config, "mm_vision_select_feature"), *aspect = sn_json_string(config, "image_aspect_ratio");
@@ -337,10 +343,16 @@ static sn_status read_configs(const release *r, json_t **config, json_t **llm, s
     return status;
 }
 
+/* The tokenizer: LoRA files come without one, the base's counts. */
+static const char *words_of(const sn_model_files *files, const release *r) {
+    if (files->tokenizer) return files->tokenizer;
+    return sn_folder_holds(r->folder, "tokenizer.model") || sn_folder_holds(r->folder, "tokenizer.json") ? r->folder : r->llm.path;
+}
+
 sn_status sn_llava_open(sn_model *m, const sn_model_files *files, sn_error *error) {
     sn_llava *c = m->own = sn_arena_alloc(m->arena, 1, sizeof *c);
     if (!c) return sn_fail_memory(error);
-    release r;
+    release r = {0};
     json_t *llm_config = NULL, *config = NULL;
     bool is_hf = false;
     sn_status status = sort_files(files, &r, error);
@@ -350,8 +362,7 @@ sn_status sn_llava_open(sn_model *m, const sn_model_files *files, sn_error *erro
     if (!status) status = is_hf ? open_hf(m, files, r.folder, config, error) : open_authors(m, files, &r, config, llm_config, error);
     if (!status && r.llm.delta) status = check_base_rows(m, &r, error);
     if (!status) status = join_parts(m, error);
-    const char *words = files->tokenizer ? files->tokenizer : sn_folder_holds(r.folder, "tokenizer.model") || sn_folder_holds(r.folder, "tokenizer.json") ? r.folder : r.llm.path;
-    if (!status) status = sn_open_tokenizer(m, words, error);
+    if (!status) status = sn_open_tokenizer(m, words_of(files, &r), error);
     if (!status) sn_read_stop_ids(m, r.folder, llm_config);
     if (!status) status = choose_template(m, config, r.folder, error);
     json_decref(config);
