@@ -21,6 +21,7 @@ extern const sn_command sn_command_bench;
 extern const sn_command sn_command_chat;
 extern const sn_command sn_command_compare;
 extern const sn_command sn_command_tokenize;
+extern const sn_command sn_command_tokenizer;
 extern const sn_command sn_command_trace;
 extern const sn_command sn_command_train;
 extern const sn_command sn_command_convert;

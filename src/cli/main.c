@@ -15,6 +15,7 @@ static const sn_command *const commands[] = {
     &sn_command_convert,
     &sn_command_inspect,
     &sn_command_tokenize,
+    &sn_command_tokenizer,
     &sn_command_trace,
     &sn_command_train,
 };
