@@ -1,4 +1,5 @@
 /* Opening what several systems are made of: LLaMA in its layouts, tokenizers, folders that a configuration names. */
+#include "systems/gguf_vocabulary.h"
 #include "systems/parts.h"
 
 #include "decoders/llama_files.h"
@@ -221,7 +222,7 @@ static void add_stop_id(sn_model *m, int64_t id) {
 }
 
 sn_status sn_open_tokenizer(sn_model *m, const char *path, sn_error *error) {
-    sn_status status = sn_tokenizer_open(path, true, &m->tokenizer, error);
+    sn_status status = sn_open_any_tokenizer(path, true, &m->tokenizer, error);
     if (status) return status;
     const sn_tokenizer_info *info = sn_tokenizer_about(m->tokenizer);
     size_t length = 0;

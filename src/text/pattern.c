@@ -1,8 +1,8 @@
 /* Searching.
  *
  * The expressions of GPT-2 and CLIP are recognised by their text and scanned by hand: one look at each
- * character, whatever the text. \s and \w of other expressions are written out as the classes that the
- * tokenizers mean by them before PCRE2 sees them. */
+ * character, whatever the text. Other expressions are written for Oniguruma: \s and \w are written out as the classes
+ * that it means by them before PCRE2 sees them, and ^ and $ stand at every line. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pattern.h"
 
@@ -106,8 +106,8 @@ static void write_out(const char *e, size_t length, sn_buf *out) {
     static const struct { char name; const char *open, *members; } classes[] = {
         {'s', "[", "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"},
         {'S', "[^", "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"},
-        {'w', "[", "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"},
-        {'W', "[^", "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"}};
+        {'w', "[", "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"},
+        {'W', "[^", "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"}};
     bool in_class = false;
     for (size_t i = 0; i < length; i++) {
         if (e[i] == '[') in_class = true;
@@ -140,7 +140,7 @@ sn_status sn_pattern_regex(const char *where, const char *expression, size_t len
     write_out(expression, length, &full);
     int code = 0;
     size_t offset = 0;
-    if (!full.failed) p->code = pcre2_compile((PCRE2_SPTR)(full.data ? full.data : ""), full.length, PCRE2_UTF | PCRE2_UCP, &code, &offset, NULL);
+    if (!full.failed) p->code = pcre2_compile((PCRE2_SPTR)(full.data ? full.data : ""), full.length, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &offset, NULL);
     bool failed = full.failed;
     sn_buf_free(&full);
     if (p->code) {

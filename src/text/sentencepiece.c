@@ -211,7 +211,7 @@ sn_status sn_sentencepiece_new(sn_tokenizer *t, sn_sentencepiece **out, sn_error
 /* Scores and trie of the unigram model: normal and user-defined pieces. */
 static bool build_unigram(sn_sentencepiece *s) {
     const sn_tokenizer *t = s->tokenizer;
-    double least = 0, most = 0;
+    double least = 0, most = 0; /* the published code's greatest score is never below 0 */
     bool any = false;
     s->unigram = (sn_unigram){.tokenizer = t, .trie = sn_trie_new(), .single = true, .scored_users = true};
     if (!s->unigram.trie) return false;
@@ -219,7 +219,7 @@ static bool build_unigram(sn_sentencepiece *s) {
         const sn_vocabulary_piece *p = &t->pieces[i];
         bool normal = p->kind == SN_PIECE_NORMAL;
         if (normal && (!any || p->score < least)) least = p->score;
-        if (normal && (!any || p->score > most)) most = p->score;
+        if (normal && p->score > most) most = p->score;
         any |= normal;
         if ((normal || p->kind == SN_PIECE_USER) && !sn_trie_add(s->unigram.trie, p->text, p->length, i)) return false;
     }

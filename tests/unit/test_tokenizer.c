@@ -151,6 +151,44 @@ static void test_words_of_a_user(void **state) {
     }
 }
 
+/* ---- kinds of pieces ---- */
+
+static sn_tokenizer *open_pieces(const char *model, const char *const *pieces, const float *scores, const int32_t *types, size_t count) {
+    sn_text_span spans[16];
+    sn_error error = {0};
+    sn_tokenizer *t;
+    for (size_t i = 0; i < count; i++) spans[i] = (sn_text_span){pieces[i], strlen(pieces[i])};
+    sn_vocabulary_arrays v = {.model = model, .pieces = spans, .scores = scores, .types = types, .count = count, .bos = -1, .eos = -1, .unk = 0, .pad = -1, .add_bos = 0, .add_eos = 0, .add_space_prefix = 0, .remove_extra = 0};
+    assert_ok(sn_tokenizer_open_arrays("pieces", &v, &t, &error), error);
+    return t;
+}
+
+/* A user-defined piece is always taken; an unused one is joined on the way to others and taken apart at the end. */
+static void test_user_defined_and_unused_pieces(void **state) {
+    static const char *const pieces[] = {"<unk>", "a", "b", "c", "ab", "abc"};
+    static const float scores[] = {0, -1, -1, -1, -9, -9};
+    static const int32_t user[] = {2, 1, 1, 1, 4, 1}, unused[] = {2, 1, 1, 1, 5, 1}, unused_whole[] = {2, 1, 1, 1, 1, 5};
+    sn_tokenizer *t = open_pieces("t5", pieces, scores, user, 6);
+    assert_ids(t, "abc", NULL, SN_ENCODE_NO_SPECIAL, "4 3");
+    assert_ids(t, "cab", NULL, SN_ENCODE_NO_SPECIAL, "3 4");
+    sn_tokenizer_close(t);
+    t = open_pieces("llama", pieces, scores, unused, 6);
+    assert_ids(t, "abc", NULL, 0, "5");
+    assert_ids(t, "ab", NULL, 0, "1 2");
+    assert_ids(t, "xyab", NULL, 0, "0 1 2"); /* a run of unknown characters is one */
+    sn_tokenizer_close(t);
+    t = open_pieces("llama", pieces, scores, unused_whole, 6);
+    assert_ids(t, "abc", NULL, 0, "4 3");
+    sn_tokenizer_close(t);
+}
+
+/* Expressions are Oniguruma's: ^ at every line, \w with numerals like U+2167. */
+static void test_meaning_of_expressions(void **state) {
+    sn_tokenizer *t = open_text("{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"^\\\\w\"}, \"content\": \"b\"}, " LEVEL "}");
+    assert_ids(t, "a\na\n\xe2\x85\xa7\n\xe1\xa0\x8e", NULL, 0, "2 2 2 0");
+    sn_tokenizer_close(t);
+}
+
 /* ---- streams ---- */
 
 static const char *const every_case[] = {
@@ -331,6 +369,8 @@ int main(void) {
         cmocka_unit_test(test_flags_of_added_tokens),
         cmocka_unit_test(test_tokens_in_normalised_text),
         cmocka_unit_test(test_words_of_a_user),
+        cmocka_unit_test(test_user_defined_and_unused_pieces),
+        cmocka_unit_test(test_meaning_of_expressions),
         cmocka_unit_test(test_streams_join_to_the_whole),
         cmocka_unit_test(test_a_megabyte),
         cmocka_unit_test(test_known_ids_of_a_long_text),
