@@ -14,12 +14,16 @@ const sn_option sn_model_options[] = {
     {"tokenizer", 0, "PATH", "another tokenizer's folder or file"},
     {"models", 0, "DIR", "where parts that a model names are looked for"},
     {"system", 0, "NAME", "what the files are, where they do not say it themselves"},
+    {"heads", 0, "N", "heads of a vision tower whose file does not say it"},
+    {"activation", 0, "NAME", "its activation, quick_gelu or gelu"},
     {0}};
 
 sn_status sn_arguments_model(const sn_arguments *a, const char *main, sn_model_files *out, sn_error *error) {
     *out = (sn_model_files){.main = main, .llm = sn_argument(a, "llm"), .vision = sn_argument(a, "vision"), .connector = sn_argument(a, "connector"),
                             .base = sn_argument(a, "base"), .delta = sn_argument(a, "delta"), .tokenizer = sn_argument(a, "tokenizer"),
-                            .models = sn_argument(a, "models"), .system = sn_argument(a, "system")};
+                            .models = sn_argument(a, "models"), .system = sn_argument(a, "system"), .activation = sn_argument(a, "activation")};
+    sn_status status = sn_argument_integer(a, "heads", 1, 4096, &out->heads, error);
+    if (status) return status;
     if (main || out->llm || out->base || out->delta || out->connector || out->vision) return SN_OK;
     return sn_fail(error, SN_ERROR_USAGE, "%s: expected MODEL; see `sensorium %s --help`", a->command, a->command);
 }
