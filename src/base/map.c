@@ -1,9 +1,11 @@
-/* Open addressing with linear probing; keys live in an arena. */
+/* Open addressing with linear probing; keys live in an arena. Each map hashes with a seed of its own, so that a file
+ * cannot be made whose names all fall on one place. */
 #include "base/map.h"
 
 #include "base/memory.h"
 
 #include <string.h>
+#include <unistd.h>
 
 typedef struct slot {
     const char *key;
@@ -16,6 +18,7 @@ struct sn_map {
     sn_arena *arena;
     slot *slots;
     size_t capacity, count;
+    uint64_t seed;
 };
 
 uint64_t sn_hash(const void *bytes, size_t length, uint64_t seed) {
@@ -33,6 +36,7 @@ sn_map *sn_map_new(void) {
         sn_free(map);
         return NULL;
     }
+    if (map && getentropy(&map->seed, sizeof map->seed) != 0) map->seed = (uintptr_t)map;
     return map;
 }
 
@@ -64,7 +68,7 @@ static bool widen(sn_map *map) {
 
 bool sn_map_set(sn_map *map, const char *key, size_t length, int64_t value) {
     if ((map->count + 1) * 4 > map->capacity * 3 && !widen(map)) return false;
-    uint64_t hash = sn_hash(key, length, 0);
+    uint64_t hash = sn_hash(key, length, map->seed);
     slot *s = find(map, key, length, hash);
     if (!s->key) {
         char *copy = sn_arena_alloc(map->arena, length + 1, 1);
@@ -79,7 +83,7 @@ bool sn_map_set(sn_map *map, const char *key, size_t length, int64_t value) {
 
 bool sn_map_get(const sn_map *map, const char *key, size_t length, int64_t *value) {
     if (map->count == 0) return false;
-    const slot *s = find(map, key, length, sn_hash(key, length, 0));
+    const slot *s = find(map, key, length, sn_hash(key, length, map->seed));
     if (!s->key) return false;
     if (value) *value = s->value;
     return true;

@@ -216,12 +216,18 @@ static sn_status take(binding *b, sn_source *source, const sn_source_tensor *t, 
     return sn_source_weight(source, t, b->store->arena, out, error);
 }
 
+/* Whether two shapes are equal in all dimensions but one. */
+static bool same_but(const sn_shape *a, const sn_shape *b, int axis) {
+    for (int i = 0; i < a->rank && i < b->rank; i++)
+        if (i != axis && a->dim[i] != b->dim[i]) return false;
+    return a->rank == b->rank;
+}
+
 /* base + delta; what stands in `w` is the delta. */
 static sn_status add_base(binding *b, const sn_names *names, const char *published, const sn_weight *w, sn_weight *out, sn_error *error) {
     const sn_source_tensor *base = sn_source_find(names->sources[0], published);
     if (!base) return sn_fail(error, SN_ERROR_INPUT, "%s: in the delta, but not in the base model", published);
-    if (base->shape.rank != w->shape.rank || base->shape.rank < 1 || base->shape.dim[0] > w->shape.dim[0] ||
-        (base->shape.rank == 2 && base->shape.dim[1] != w->shape.dim[1])) {
+    if (!same_but(&base->shape, &w->shape, 0) || base->shape.rank < 1 || base->shape.dim[0] > w->shape.dim[0]) {
         char have[96], other[96];
         return sn_fail(error, SN_ERROR_INPUT, "%s: the delta's %s does not fit the base's %s; another base model?", published, sn_shape_text(&w->shape, have), sn_shape_text(&base->shape, other));
     }
@@ -268,13 +274,13 @@ static sn_status join_shards(binding *b, const sn_name_rule *rule, const char *p
     int axis = rule->join == SN_JOIN_ROWS ? 0 : 1;
     for (int i = 1; i < shards->count; i++) {
         const sn_weight *part = &shards->part[i];
-        if (part->shape.rank != shape.rank || axis >= shape.rank || part->type != out->type || part->shape.dim[1 - axis] != shape.dim[1 - axis])
+        if (!same_but(&part->shape, &shape, axis) || axis >= shape.rank || part->type != out->type)
             return sn_fail(error, SN_ERROR_INPUT, "%s: the shards do not fit each other", published);
         shape.dim[axis] += part->shape.dim[axis];
     }
-    bool derived = axis == 1;
+    bool derived = axis == 1 || shape.rank == 1; /* a vector is one row, so that its shards lie in columns */
     for (int i = 0; i < shards->count; i++) derived |= shards->part[i].make != NULL;
-    if (derived && axis == 0) return sn_fail(error, SN_ERROR_SUPPORT, "%s: shards that are stored compressed or with strides", published);
+    if (derived && axis == 0 && shape.rank > 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: shards that are stored compressed or with strides", published);
     if (derived) return derive(b->store, out, out->type, shape, make_joined_columns, shards, error);
     out->shape = shape, out->rows = shape.dim[0], out->num_parts = shards->count;
     for (int i = 0; i < shards->count; i++) out->part[i] = shards->part[i].part[0];
