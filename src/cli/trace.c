@@ -19,11 +19,10 @@ static sn_shape pixel_shape(const sn_model *m, int pictures) { return SN_SHAPE(p
 /* Prompt and pictures of one request object. */
 static sn_status prepare(sn_tracer *t, const json_t *object, sn_prompt *prompt, float **pixels) {
     sn_request request;
-    sn_image_options image = {0};
-    const char *exif = sn_json_string(t->options, "exif");
-    image.exif_apply = exif && strcmp(exif, "apply") == 0;
+    sn_image_options image;
     *pixels = NULL;
-    sn_status status = sn_request_read("request.json", object, t->folder, t->arena, &request, t->error);
+    sn_status status = sn_trace_picture_options(t, &image, NULL);
+    if (!status) status = sn_request_read("request.json", object, t->folder, t->arena, &request, t->error);
     if (status) return status;
     request.template_name = sn_json_string(t->options, "conv_mode");
     if (!t->model->system->prompt) return sn_fail(t->error, SN_ERROR_SUPPORT, "%s has no prompt", t->model->system->title);
@@ -275,11 +274,10 @@ static sn_status preprocess_as(sn_tracer *t, const inputs *in, const char *aspec
     float *all = sn_alloc((size_t)in->num_pictures * size + 1, sizeof *all);
     sn_status status = all ? SN_OK : sn_fail_memory(t->error);
     for (int i = 0; i < in->num_pictures && !status; i++) {
-        sn_image image;
-        sn_image_options options = {0};
-        const char *exif = sn_json_string(t->options, "exif");
-        options.exif_apply = exif && strcmp(exif, "apply") == 0;
-        status = sn_image_open(in->pictures[i], &options, &image, t->error);
+        sn_image image = {0};
+        sn_image_options options;
+        status = sn_trace_picture_options(t, &options, &processor.order);
+        if (!status) status = sn_image_open(in->pictures[i], &options, &image, t->error);
         if (!status) status = sn_image_process(&processor, &image, all + (size_t)i * size, t->error);
         sn_image_free(&image);
     }

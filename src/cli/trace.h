@@ -29,6 +29,10 @@ sn_status sn_trace_load(sn_tracer *t);     /* every tensor of files of any forma
 sn_status sn_trace_quantize(sn_tracer *t); /* a tensor in block types, bytes and values */
 sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop strings, choices over a table of logits */
 sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains */
+
+/* How pictures are taken: options.exif (apply | ignore), alpha (white | drop), gray16 (shift | clip) and resize_order (horizontal |
+ * auto) of the request; what is absent is as the published code has it. `order` may be NULL. */
+sn_status sn_trace_picture_options(const sn_tracer *t, sn_image_options *options, sn_resize_order *order);
 sn_status sn_trace_tokenize(sn_tracer *t);       /* texts to ids and back, by each tokenizer of a folder */
 
 #endif

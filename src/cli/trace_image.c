@@ -3,9 +3,9 @@
 #include "cli/trace.h"
 #include "media/interpolate.h"
 #include "media/processor.h"
+#include "weights/npy.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void put_picture(sn_tracer *t, const char *kind, const char *name, const sn_image *image) {
@@ -16,29 +16,44 @@ static void put_picture(sn_tracer *t, const char *kind, const char *name, const 
 
 static char *case_path(sn_tracer *t, const char *path) { return sn_arena_format(t->arena, "%s/%s", t->folder, path); }
 
-/* An array of numpy, C order, little-endian: `type` is "f4" or "u1". Freed by sn_free. */
-static sn_status read_array(const char *path, const char *type, int rank, int64_t *dims, char **data, sn_error *error) {
-    char *bytes;
-    size_t size, at = 10, count = strcmp(type, "f4") == 0 ? 4 : 1;
-    *data = NULL;
-    sn_status status = sn_read_file(path, 64 << 20, &bytes, &size, error);
+/* An array of numpy in C order, of that type and number of axes. Freed by sn_free. */
+static sn_status read_array(const char *path, sn_type type, int rank, int64_t *dims, char **data, sn_error *error) {
+    sn_npy npy;
+    size_t size;
+    sn_status status = sn_read_file(path, 64 << 20, data, &size, error);
     if (status) return status;
-    const char *shape = NULL, *header = bytes + at;
-    if (size > at && memcmp(bytes, "\x93NUMPY\1\0", 8) == 0) at += (size_t)(unsigned char)bytes[8] | (size_t)(unsigned char)bytes[9] << 8;
-    if (at > 10 && at <= size && memmem(header, at - 10, type, 2) && memmem(header, at - 10, "'fortran_order': False", 22)) shape = memmem(header, at - 10, "'shape': (", 10);
-    if (shape) shape += 10;
-    for (int i = 0; i < rank && shape; i++) {
-        char *end;
-        dims[i] = strtoll(shape, &end, 10);
-        bool last = i == rank - 1;
-        if (dims[i] < 1 || dims[i] > 1 << 20 || *end != (last ? ')' : ',')) shape = NULL;
-        else shape = end + 1, count *= (size_t)dims[i];
-        if (count > size) shape = NULL;
+    status = sn_npy_header(path, (const unsigned char *)*data, size, &npy, error);
+    if (!status && (npy.type != type || npy.shape.rank != rank || npy.swapped || npy.fortran || npy.begin < 0 || npy.bytes > (int64_t)size - npy.begin))
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: expected a whole array of %d axes and type %s in C order", path, rank, sn_type_of(type)->name);
+    for (int i = 0; i < rank && !status; i++) {
+        dims[i] = npy.shape.dim[i];
+        if (dims[i] < 1 || dims[i] > 16384) status = sn_fail(error, SN_ERROR_INPUT, "%s: found an axis of %lld, expected 1 to 16384", path, (long long)dims[i]);
     }
-    if (!shape || size - at != count) status = sn_fail(error, SN_ERROR_INPUT, "%s: expected an array of %d axes and type %s", path, rank, type);
-    else if (!(*data = sn_alloc(count, 1))) status = sn_fail_memory(error);
-    else memcpy(*data, bytes + at, count);
-    sn_free(bytes);
+    if (status) {
+        sn_free(*data);
+        *data = NULL;
+    } else {
+        memmove(*data, *data + npy.begin, (size_t)npy.bytes);
+    }
+    return status;
+}
+
+/* A choice of two words, `off` being the published code's. */
+static sn_status read_word(const sn_tracer *t, const char *key, const char *on, const char *off, bool *value) {
+    const char *word = sn_json_string(t->options, key);
+    *value = word && strcmp(word, on) == 0;
+    if (!word || *value || strcmp(word, off) == 0) return SN_OK;
+    return sn_fail(t->error, SN_ERROR_INPUT, "request.json: options.%s: found %s, expected %s or %s", key, word, on, off);
+}
+
+sn_status sn_trace_picture_options(const sn_tracer *t, sn_image_options *options, sn_resize_order *order) {
+    bool horizontal;
+    *options = (sn_image_options){0};
+    sn_status status = read_word(t, "exif", "apply", "ignore", &options->exif_apply);
+    if (!status) status = read_word(t, "alpha", "white", "drop", &options->alpha_white);
+    if (!status) status = read_word(t, "gray16", "shift", "clip", &options->gray16_shift);
+    if (!status) status = read_word(t, "resize_order", "horizontal", "auto", &horizontal);
+    if (!status && order) *order = horizontal ? SN_RESIZE_HORIZONTAL : SN_RESIZE_AUTO;
     return status;
 }
 
@@ -47,7 +62,7 @@ static sn_status read_array(const char *path, const char *type, int rank, int64_
 static sn_status decode_inks(sn_tracer *t, const char *name, const char *path) {
     int64_t dims[3];
     char *inks;
-    sn_status status = read_array(path, "u1", 3, dims, &inks, t->error);
+    sn_status status = read_array(path, SN_TYPE_U8, 3, dims, &inks, t->error);
     if (status) return status;
     sn_image image = {0};
     status = dims[2] == 4 ? sn_image_new(path, dims[1], dims[0], 3, &image, t->error) : sn_fail(t->error, SN_ERROR_INPUT, "%s: expected four inks", path);
@@ -200,7 +215,7 @@ static sn_status resize_floats(sn_tracer *t, const char *name, const json_t *op,
 static sn_status resize_array(sn_tracer *t, const char *name, const json_t *op, const char *path, bool torch) {
     int64_t dims[4] = {0};
     char *data;
-    sn_status status = read_array(path, "f4", torch ? 4 : 2, dims, &data, t->error);
+    sn_status status = read_array(path, SN_TYPE_F32, torch ? 4 : 2, dims, &data, t->error);
     if (status) return status;
     if (torch) status = resize_floats(t, name, op, (const float *)data, dims[0] * dims[1], (int)dims[2], (int)dims[3], true);
     else status = resize_floats(t, name, op, (const float *)data, 1, (int)dims[0], (int)dims[1], false);

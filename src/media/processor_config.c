@@ -79,7 +79,6 @@ static sn_status read_sizes(const char *path, const json_t *root, sn_image_proce
     if (!crop_width && exact) crop_width = width, crop_height = height;
     if (!cut) crop_width = exact ? width : p->shortest, crop_height = exact ? height : p->shortest;
     if (crop_width) p->width = (int)crop_width, p->height = (int)crop_height;
-    if (!cut && longest) p->width = p->height = 0;
     p->crop = cut ? SN_CROP_CENTRE : SN_CROP_NONE;
     if (!resize) p->rule = SN_SIZE_KEEP;
     p->pad_square = pad && !exact && !longest; /* elsewhere do_pad evens out a batch */
