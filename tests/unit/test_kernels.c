@@ -161,7 +161,7 @@ static void test_linear(void **state) {
         for (int t = 0; t < 4; t++) {
             int64_t k = stored[t] == SN_TYPE_Q8_0 ? (shapes[i][1] + 31) / 32 * 32 : shapes[i][1];
             for (int parts = 1; parts <= 2; parts++)
-                compare(build_linear, (int64_t[]){shapes[i][0], k, shapes[i][2], stored[t], parts, parts == 2 ? 6 : 0}, 8 * sqrt((double)k) + 8);
+                compare(build_linear, (int64_t[]){shapes[i][0], k, shapes[i][2], stored[t], parts, parts == 2 ? 12 : 0}, 8 * sqrt((double)k) + 8);
         }
 }
 

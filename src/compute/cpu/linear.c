@@ -66,7 +66,7 @@ static int64_t loss_floats(int64_t vocabulary, int64_t n) { return (LABELS * (vo
 size_t SN_NAME(sn_scratch_head_loss)(const sn_plan *plan, sn_tensor t) {
     const sn_node *head = &plan->graph->nodes[plan->graph->nodes[t].input[1]];
     int64_t vocabulary = head->shape.dim[0], n = head->shape.dim[1];
-    return (size_t)loss_floats(vocabulary, n) * sizeof(float) + sn_product_scratch(2, n > vocabulary ? n : vocabulary, plan->threads);
+    return (size_t)loss_floats(vocabulary, n) * sizeof(float) + sn_product_scratch(LABELS, n > vocabulary ? n : vocabulary, plan->threads);
 }
 
 /* Turns a row of logits into weight * (probability - is label), and gives its loss. */

@@ -1,7 +1,7 @@
 /* Products of matrices: every output is a chain of vector multiply-adds along k, in chunks of about 1024 terms.
  *
- * With one or two rows of `a` (decoding) the weights are converted in registers while four of their rows are read
- * side by side: reading them is the whole cost. With more rows, a block of them stays in the second-level cache while
+ * With few rows of `a` (decoding) the weights are converted in registers while some of their rows are read side by
+ * side: reading them is the whole cost. With more rows, a block of them stays in the second-level cache while
  * all rows of b pass by, six at a time, converted to floats in the first-level cache; tiles of 6 x 2 (6 x 4) sums are held in registers. */
 #include "compute/cpu/product.h"
 
@@ -15,8 +15,10 @@ enum {
     TILE_A = SN_VECTOR_BYTES == 64 ? 4 : 2,
     PANEL_TRANSPOSED = 48, /* columns of a transposed b that are packed at a time */
     OWN = (BLOCK_A + PANEL_TRANSPOSED) * STEP, /* floats of one thread */
-    DIRECT_B = 4,
-    DIRECT_A = 2,
+    DIRECT_ROWS = 16,      /* rows of a up to which weights are multiplied as they are read */
+    DIRECT_B = 4,          /* rows of b read side by side, */
+    DIRECT_A = 4,          /* by as many rows of a; more than two of those leave registers for: */
+    DIRECT_NARROW = SN_VECTOR_BYTES == 64 ? 4 : 2,
 };
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -83,9 +85,9 @@ static void pack(const sn_operand *b, int64_t row, int64_t count, int64_t k, int
 
 /* ---- one or two rows of a ---- */
 
-/* Sums of terms [begin, k) of R rows of b with A rows of a, whose rows are padded with zeros. */
+/* Sums of terms [begin, k) of R rows of b with A rows of a, which are padded with zeros, into sum[.][column...]. */
 SN_INLINE void direct(sn_type type, int R, int A, const char *const *b, const float *a, int64_t a_stride, int64_t begin, int64_t k,
-                      vf sum[DIRECT_A][DIRECT_B]) {
+                      vf sum[DIRECT_A][DIRECT_B], int column) {
     enum { UNROLL = 32 / LANES }; /* a q8_0 block: its scale is converted once */
     vf s[DIRECT_A][DIRECT_B] = {0};
     int64_t i = begin;
@@ -94,7 +96,7 @@ SN_INLINE void direct(sn_type type, int R, int A, const char *const *b, const fl
             vf x[DIRECT_A];
             for (int c = 0; c < A; c++) x[c] = vf_load(a + c * a_stride + i + u * LANES);
             for (int r = 0; r < R; r++) {
-                vf w = vf_from_row(type, b[r], i + u * LANES);
+                vf w = vf_in_register(vf_from_row(type, b[r], i + u * LANES));
                 for (int c = 0; c < A; c++) s[c][r] += w * x[c];
             }
         }
@@ -104,29 +106,44 @@ SN_INLINE void direct(sn_type type, int R, int A, const char *const *b, const fl
             for (int c = 0; c < A; c++) s[c][r] += w * vf_load(a + c * a_stride + i);
         }
     for (int c = 0; c < A; c++)
-        for (int r = 0; r < R; r++) sum[c][r] = s[c][r];
+        for (int r = 0; r < R; r++) sum[c][column + r] = s[c][r];
 }
 
-#define DIRECT(T)                                                                   \
-    case T:                                                                         \
-        if (rows == DIRECT_B && m == 1) direct(T, DIRECT_B, 1, b, a, stride, begin, k, s); \
-        else if (rows == DIRECT_B) direct(T, DIRECT_B, 2, b, a, stride, begin, k, s);      \
-        else for (int r = 0; r < rows; r++) {                                       \
-            vf one[DIRECT_A][DIRECT_B];                                             \
-            if (m == 1) direct(T, 1, 1, b + r, a, stride, begin, k, one);                  \
-            else direct(T, 1, 2, b + r, a, stride, begin, k, one);                         \
-            for (int64_t c = 0; c < m; c++) s[c][r] = one[c][0];                    \
-        }                                                                           \
-        break;
+/* Sums s[row of a][row of b] of at most DIRECT_A and DIRECT_B rows. */
+#define DIRECT(T)                                                                                                                    \
+    static void direct_##T(int rows, int64_t m, const char *const *b, const float *a, int64_t stride, int64_t begin, int64_t k,      \
+                           vf s[DIRECT_A][DIRECT_B]) {                                                                               \
+        if (rows == DIRECT_B && m == 1) direct(T, DIRECT_B, 1, b, a, stride, begin, k, s, 0);                                        \
+        else if (rows == DIRECT_B && m == 2) direct(T, DIRECT_B, 2, b, a, stride, begin, k, s, 0);                                   \
+        else if (rows == DIRECT_B)                                                                                                   \
+            for (int r = 0; r < DIRECT_B; r += DIRECT_NARROW) {                                                                      \
+                if (m == 3) direct(T, DIRECT_NARROW, 3, b + r, a, stride, begin, k, s, r);                                           \
+                else direct(T, DIRECT_NARROW, 4, b + r, a, stride, begin, k, s, r);                                                  \
+            }                                                                                                                        \
+        else                                                                                                                         \
+            for (int r = 0; r < rows; r++) {                                                                                         \
+                if (m == 1) direct(T, 1, 1, b + r, a, stride, begin, k, s, r);                                                       \
+                else if (m == 2) direct(T, 1, 2, b + r, a, stride, begin, k, s, r);                                                  \
+                else if (m == 3) direct(T, 1, 3, b + r, a, stride, begin, k, s, r);                                                  \
+                else direct(T, 1, 4, b + r, a, stride, begin, k, s, r);                                                              \
+            }                                                                                                                        \
+    }
+DIRECT(SN_TYPE_F32)
+DIRECT(SN_TYPE_F16)
+DIRECT(SN_TYPE_BF16)
+DIRECT(SN_TYPE_Q8_0)
 
-static void direct_rows(sn_type type, int rows, int64_t m, const char *const *b, const float *a, int64_t stride, int64_t begin, int64_t k,
-                        vf s[DIRECT_A][DIRECT_B]) {
-    switch (type) {
-        DIRECT(SN_TYPE_F16)
-        DIRECT(SN_TYPE_BF16)
-        DIRECT(SN_TYPE_Q8_0)
-        DIRECT(SN_TYPE_F32)
-    default: break;
+typedef void direct_function(int rows, int64_t m, const char *const *b, const float *a, int64_t stride, int64_t begin, int64_t k,
+                             vf s[DIRECT_A][DIRECT_B]);
+
+/* NULL: that type is not read directly. */
+static direct_function *direct_of(const sn_operand *b) {
+    switch (b->weight ? b->weight->type : SN_TYPE_F32) {
+    case SN_TYPE_F32: return direct_SN_TYPE_F32;
+    case SN_TYPE_F16: return direct_SN_TYPE_F16;
+    case SN_TYPE_BF16: return direct_SN_TYPE_BF16;
+    case SN_TYPE_Q8_0: return direct_SN_TYPE_Q8_0;
+    default: return NULL;
     }
 }
 
@@ -134,8 +151,7 @@ static const char *stored_row(const sn_operand *b, int64_t row) {
     return b->weight ? sn_weight_row(b->weight, row) : (const char *)(b->data + row * b->stride);
 }
 
-static void run_direct(const sn_product *p, int threads, float *a) {
-    sn_type type = p->b.weight ? p->b.weight->type : SN_TYPE_F32;
+static void run_direct(const sn_product *p, direct_function *run, int threads, float *a) {
     int64_t stride = round_up(p->k, LANES), chunk = chunk_terms(p->k), groups = (p->n + DIRECT_B - 1) / DIRECT_B;
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t k = 0; k < p->k; k += CHUNK) convert_row(&p->a, i, k, smaller(CHUNK, p->k - k), a + i * stride + k);
@@ -148,14 +164,16 @@ static void run_direct(const sn_product *p, int threads, float *a) {
         int64_t row = g * DIRECT_B;
         int rows = (int)smaller(DIRECT_B, p->n - row);
         for (int r = 0; r < rows; r++) b[r] = stored_row(&p->b, row + r);
-        for (int64_t k = 0; k < p->k; k += chunk) {
-            direct_rows(type, rows, p->m, b, a, stride, k, smaller(k + chunk, p->k), s);
-            for (int64_t i = 0; i < p->m; i++)
-                for (int r = 0; r < rows; r++) {
-                    float *c = p->c + i * p->c_stride + row + r;
-                    *c = (k > 0 || p->add ? *c : p->bias ? p->bias[row + r] : 0) + vf_sum(s[i][r]);
-                }
-        }
+        for (int64_t k = 0; k < p->k; k += chunk)
+            for (int64_t i = 0; i < p->m; i += DIRECT_A) {
+                int64_t some = smaller(DIRECT_A, p->m - i);
+                run(rows, some, b, a + i * stride, stride, k, smaller(k + chunk, p->k), s);
+                for (int64_t j = 0; j < some; j++)
+                    for (int r = 0; r < rows; r++) {
+                        float *c = p->c + (i + j) * p->c_stride + row + r;
+                        *c = (k > 0 || p->add ? *c : p->bias ? p->bias[row + r] : 0) + vf_sum(s[j][r]);
+                    }
+            }
     }
 }
 
@@ -257,18 +275,14 @@ static void run_blocks(const sn_product *p, int threads, void *scratch) {
 }
 
 size_t sn_product_scratch(int64_t m, int64_t k, int threads) {
-    int64_t direct = m <= DIRECT_A ? m * round_up(k, LANES) : 0, blocks = threads * (int64_t)OWN;
+    int64_t direct = smaller(m, DIRECT_ROWS) * round_up(k, LANES), blocks = threads * (int64_t)OWN;
     return (size_t)(direct > blocks ? direct : blocks) * sizeof(float);
 }
 
-static bool is_direct_type(const sn_operand *b) {
-    sn_type type = b->weight ? b->weight->type : SN_TYPE_F32;
-    return type == SN_TYPE_F32 || type == SN_TYPE_F16 || type == SN_TYPE_BF16 || type == SN_TYPE_Q8_0;
-}
-
 void sn_product_run(const sn_product *p, int threads, void *scratch) {
-    if (p->m <= DIRECT_A && !p->a.transposed && !p->b.transposed && is_direct_type(&p->b))
-        run_direct(p, threads, scratch);
+    direct_function *run = direct_of(&p->b);
+    if (p->m <= DIRECT_ROWS && !p->a.transposed && !p->b.transposed && run)
+        run_direct(p, run, threads, scratch);
     else if (p->m > 0)
         run_blocks(p, threads, scratch);
 }
