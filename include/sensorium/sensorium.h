@@ -75,7 +75,8 @@ SN_API void sn_context_set_progress(sn_context *context, sn_progress_callback *o
 /* ---- assistants: opened checkpoints ---- */
 
 /* Which files make a model, by role: "main" (a folder or file that holds everything), "llm", "vision", "connector",
- * "base", "delta", "tokenizer". docs/models.md lists what each system needs. */
+ * "base", "delta", "tokenizer"; "models" is a folder where parts that a model names are looked for, "system" a name that
+ * says what the files are where they do not say it themselves. docs/models.md lists what each layout needs. */
 typedef struct sn_files sn_files;
 /* NULL without memory. */
 SN_API sn_files *sn_files_new(void);
@@ -107,15 +108,15 @@ SN_API int64_t sn_assistant_picture_positions(const sn_assistant *assistant);
 
 /* ---- options by name ---- */
 
-/* How answers are generated. At first: what the checkpoint's own demonstration does as far as it is known, which is
- * greedy and at most 512 new tokens. */
+/* How answers are generated. At first: the temperature of the system's published script, seed 0, at most 512 new
+ * tokens, everything else off. */
 typedef struct sn_options sn_options;
 /* NULL without memory. */
 SN_API sn_options *sn_options_new(void);
 SN_API void sn_options_free(sn_options *options);
 
 /* Sets one option, both as text in the C locale ("temperature", "0.2"). SN_ERROR_USAGE names the option, its range
- * and what was found. Beside those of generation (docs/options.md): "stop" (a text that ends the answer; each call
+ * and what was found. Beside those of generation (docs/library.md): "stop" (a text that ends the answer; each call
  * adds one, 15 at most), "template" (a name), "exif" (turn pictures as their EXIF orientation
  * says: "apply", the default, or "ignore"), "alpha" (transparent pictures: over "white", the default, or "drop"). */
 SN_API sn_status sn_options_set(sn_options *options, const char *name, const char *value, sn_error *error);

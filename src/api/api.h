@@ -25,6 +25,7 @@ struct sn_assistant {
 
 struct sn_options {
     sn_generate_options generate; /* its stops point into the arena */
+    bool own_temperature;         /* none was set: the system's own */
     const char *template_name;    /* NULL = the model's own */
     sn_image_options pictures;    /* as people expect them: turned by EXIF, alpha over white */
     sn_arena *arena;

@@ -36,7 +36,7 @@ sn_status sn_files_set(sn_files *files, const char *role, const char *path, sn_e
         const char *name;
         const char **place;
     } roles[] = {{"main", &files->paths.main}, {"llm", &files->paths.llm}, {"vision", &files->paths.vision}, {"connector", &files->paths.connector},
-                 {"base", &files->paths.base}, {"delta", &files->paths.delta}, {"tokenizer", &files->paths.tokenizer}};
+                 {"base", &files->paths.base}, {"delta", &files->paths.delta}, {"tokenizer", &files->paths.tokenizer}, {"models", &files->paths.models}, {"system", &files->paths.system}};
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         if (strcmp(roles[i].name, role) == 0) {
             char *copy = sn_arena_strdup(files->arena, path);
@@ -44,7 +44,7 @@ sn_status sn_files_set(sn_files *files, const char *role, const char *path, sn_e
             *roles[i].place = copy;
             return SN_OK;
         }
-    return sn_fail(error, SN_ERROR_USAGE, "sn_files_set: role: found \"%s\", expected main, llm, vision, connector, base, delta or tokenizer", role);
+    return sn_fail(error, SN_ERROR_USAGE, "sn_files_set: role: found \"%s\", expected main, llm, vision, connector, base, delta, tokenizer, models or system", role);
 }
 
 /* ---- assistants ---- */

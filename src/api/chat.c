@@ -50,6 +50,9 @@ sn_status sn_chat_new(sn_assistant *assistant, const sn_options *options, sn_cha
     if (!c) return sn_fail_memory(error);
     c->assistant = assistant;
     status = sn_api_options_copy(options, &c->options, error);
+    if (c->options.own_temperature && c->options.generate.num_beams == 1) c->options.generate.temperature = assistant->model->system->temperature;
+    if (!status && c->options.generate.num_beams > 1 && c->options.generate.temperature > 0)
+        status = sn_fail(error, SN_ERROR_USAGE, "sn_chat_new: num_beams above 1 takes no temperature above 0");
     if (!status) status = sn_pictures_new(assistant->model, PICTURE_BYTES, &c->pictures, error);
     if (!status) status = sn_conversation_new(assistant->model, c->pictures, &c->conversation, error);
     if (!status) sn_conversation_template(c->conversation, c->options.template_name);

@@ -21,7 +21,7 @@ void sn_options_free(sn_options *o) {
 }
 
 sn_status sn_api_options_copy(const sn_options *from, sn_options *to, sn_error *error) {
-    *to = (sn_options){.generate = from ? from->generate : sn_generate_defaults(), .pictures = from ? from->pictures : sn_api_pictures, .arena = sn_arena_new()};
+    *to = (sn_options){.generate = from ? from->generate : sn_generate_defaults(), .own_temperature = from ? from->own_temperature : true, .pictures = from ? from->pictures : sn_api_pictures, .arena = sn_arena_new()};
     if (!to->arena) return sn_fail_memory(error);
     bool whole = true;
     for (int i = 0; i < to->generate.num_stops; i++) whole &= (to->generate.stops[i] = sn_arena_strdup(to->arena, from->generate.stops[i])) != NULL;
@@ -75,5 +75,7 @@ sn_status sn_options_set(sn_options *o, const char *name, const char *value, sn_
     if (status) return status;
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
         if (strcmp(entries[i].name, name) == 0) return entries[i].set(o, value, error);
-    return sn_generate_set(&o->generate, name, value, error);
+    status = sn_generate_set(&o->generate, name, value, error);
+    if (!status && strcmp(name, "temperature") == 0) o->own_temperature = false;
+    return status;
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static sn_shape pixel_shape(const sn_model *m, int pictures) { return SN_SHAPE(pictures, 3, m->image_size, m->image_size); }
 
@@ -431,10 +432,11 @@ static sn_status put_merged(sn_tracer *t) {
 static sn_status write_results(sn_tracer *t, const char *out) {
     sn_tensor_out *tensors = sn_alloc(t->trace.count + 1, sizeof *tensors);
     char *tensor_path = sn_path_join(out, "actual.safetensors"), *value_path = sn_path_join(out, "actual.json");
-    if (!tensors || !tensor_path || !value_path || t->trace.failed) return sn_fail_memory(t->error);
-    for (size_t i = 0; i < t->trace.count; i++)
+    sn_status status = tensors && tensor_path && value_path && !t->trace.failed ? SN_OK : sn_fail_memory(t->error);
+    if (!status) mkdir(out, 0777); /* where it cannot be made, writing says why */
+    for (size_t i = 0; i < t->trace.count && !status; i++)
         tensors[i] = (sn_tensor_out){t->trace.tensors[i].name, t->trace.tensors[i].type, t->trace.tensors[i].shape, t->trace.tensors[i].data};
-    sn_status status = sn_safetensors_write(tensor_path, tensors, t->trace.count, t->error);
+    if (!status) status = sn_safetensors_write(tensor_path, tensors, t->trace.count, t->error);
     char *text = json_dumps(t->values, JSON_INDENT(1));
     if (!status) status = text ? sn_write_file(value_path, text, strlen(text), t->error) : sn_fail_memory(t->error);
     free(text);

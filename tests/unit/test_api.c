@@ -32,6 +32,7 @@ static int setup(void **state) {
     f->options = sn_options_new();
     assert_fine(sn_options_set(f->options, "template", "hf", f->error), f);
     assert_fine(sn_options_set(f->options, "max_new_tokens", "12", f->error), f);
+    assert_fine(sn_options_set(f->options, "temperature", "0", f->error), f);
     assert_fine(sn_context_new(1, &f->context, f->error), f);
     assert_fine(sn_assistant_open_path(f->context, model, &f->assistant, f->error), f);
     *state = f;
