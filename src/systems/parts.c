@@ -1,8 +1,8 @@
 /* Opening what several systems are made of: LLaMA in its layouts, tokenizers, folders that a configuration names. */
-#include "systems/gguf_vocabulary.h"
 #include "systems/parts.h"
 
 #include "decoders/llama_files.h"
+#include "systems/gguf_vocabulary.h"
 
 #include <dirent.h>
 #include <math.h>

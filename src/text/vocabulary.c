@@ -7,12 +7,15 @@
 
 /* Ids that no published vocabulary leaves out in one place; more is a broken file. */
 enum { MOST_PIECES = 1 << 22, MOST_MISSING = 1 << 16 };
+/* Published pieces have up to a few hundred bytes. Looking for pieces costs their length at every place of a text. */
+enum { MOST_BYTES = 4096 };
 
 sn_status sn_vocabulary_add(sn_tokenizer *t, const char *where, int64_t id, sn_vocabulary_piece piece, sn_error *error) {
     if (id < 0 || id >= MOST_PIECES || id >= t->file_pieces + MOST_MISSING)
         return sn_fail(error, SN_ERROR_INPUT, "%s: piece %.*s: found id %lld in a vocabulary of %lld pieces", where, (int)(piece.length < 80 ? piece.length : 80), piece.text, (long long)id,
                        (long long)t->file_pieces);
     if (!piece.length || !sn_utf8_valid(piece.text, piece.length, NULL)) return sn_fail(error, SN_ERROR_INPUT, "%s: piece %lld: empty or not UTF-8", where, (long long)id);
+    if (piece.length > MOST_BYTES) return sn_fail(error, SN_ERROR_INPUT, "%s: piece %lld has %zu bytes, more than %d", where, (long long)id, piece.length, MOST_BYTES);
     if (!sn_grow((void **)&t->pieces, &t->piece_capacity, (size_t)id + 1, sizeof *t->pieces)) return sn_fail_memory(error);
     for (; t->num_pieces <= id; t->num_pieces++) t->pieces[t->num_pieces] = (sn_vocabulary_piece){.kind = SN_PIECE_UNUSED};
     char *copy = sn_arena_alloc(t->arena, piece.length + 1, 1);
@@ -50,6 +53,7 @@ const sn_added_token *sn_added_of(const sn_tokenizer *t, int32_t id) {
 sn_status sn_added_add(sn_tokenizer *t, const char *where, sn_added_token token, sn_error *error) {
     int64_t known, id = token.id, place;
     if (token.length == 0) return SN_OK;
+    if (token.length > MOST_BYTES) return sn_fail(error, SN_ERROR_INPUT, "%s: token %.40s… has %zu bytes, more than %d", where, token.content, token.length, MOST_BYTES);
     if (id < 0 || id > t->info.vocab_size + (int64_t)t->num_added + MOST_MISSING)
         return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has the impossible id %lld", where, token.content, (long long)id);
     if (sn_map_get(t->index, token.content, token.length, &known) && known != id)
