@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "text/classic.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,19 @@ static sn_status read_added_tokens(sn_tokenizer *t, const char *folder, sn_error
     return status;
 }
 
+/* T5's sentinels <extra_id_0>, <extra_id_1>, … lie behind the model file's pieces and run downward; a text ends in </s>. */
+static sn_status add_sentinels(sn_tokenizer *t, const char *path, const json_t *root, sn_error *error) {
+    int64_t count = 0;
+    char name[32];
+    sn_status status = sn_json_integer(path, root, "extra_ids", 0, 10000, &count, error);
+    if (count && t->info.eos >= 0) t->info.add_eos = true;
+    for (int64_t i = 0; i < count && !status; i++) {
+        snprintf(name, sizeof name, "<extra_id_%d>", (int)i);
+        if (sn_tokenizer_find(t, name) < 0) status = add_token(t, path, name, t->num_pieces + count - 1 - i, true, error);
+    }
+    return status;
+}
+
 static sn_status read_config(sn_tokenizer *t, const char *folder, sn_error *error) {
     char *path = sn_path_join(folder, "tokenizer_config.json");
     json_t *root = NULL, *value;
@@ -72,6 +86,7 @@ static sn_status read_config(sn_tokenizer *t, const char *folder, sn_error *erro
     sn_status status = SN_OK;
     if (path && sn_is_file(path) && !(status = sn_json_file(path, MAX_FILE, &root, error))) {
         t->info.legacy = sn_json_bool(root, "legacy", true);
+        if (t->class->raw_matching) status = add_sentinels(t, path, root, error);
         t->info.add_bos = sn_json_bool(root, "add_bos_token", t->info.add_bos);
         t->info.add_eos = sn_json_bool(root, "add_eos_token", t->info.add_eos);
         json_t *most = sn_json_at(root, "model_max_length"); /* often a float far beyond any length: not given */
@@ -81,8 +96,8 @@ static sn_status read_config(sn_tokenizer *t, const char *folder, sn_error *erro
             long long id = strtoll(key, &rest, 10);
             const char *content = token_text(value);
             if (!content || *rest || status) continue;
-            if (id < 0 || id > INT32_MAX) return sn_fail(error, SN_ERROR_INPUT, "%s: token %s has the impossible id %lld", path, content, id);
-            status = sn_added_add(t, path, (sn_added_token){.content = content, .length = strlen(content), .id = (int32_t)id, .special = sn_json_bool(value, "special", true),
+            if (id < 0 || id > INT32_MAX) status = sn_fail(error, SN_ERROR_INPUT, "%s: token %s has the impossible id %lld", path, content, id);
+            else status = sn_added_add(t, path, (sn_added_token){.content = content, .length = strlen(content), .id = (int32_t)id, .special = sn_json_bool(value, "special", true),
                                   .lstrip = sn_json_bool(value, "lstrip", false), .rstrip = sn_json_bool(value, "rstrip", false),
                                   .single_word = sn_json_bool(value, "single_word", false), .normalized = sn_json_bool(value, "normalized", false)}, error);
         }

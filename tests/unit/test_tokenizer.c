@@ -189,6 +189,28 @@ static void test_meaning_of_expressions(void **state) {
     sn_tokenizer_close(t);
 }
 
+/* A folder with spiece.model alone is read as T5's slow class reads it: sentinels from 599 downward, </s> behind. */
+static void test_sentinels_of_t5(void **state) {
+    char *folder = path_of("components/tokenize/t5-unigram/model");
+    sn_error error = {0};
+    sn_tokenizer *slow, *fast;
+    assert_ok(sn_tokenizer_open(folder, true, &slow, &error), error);
+    assert_ok(sn_tokenizer_open(folder, false, &fast, &error), error);
+    assert_int_equal(sn_tokenizer_find(slow, "<extra_id_0>"), 599);
+    assert_int_equal(sn_tokenizer_about(slow)->vocab_size, sn_tokenizer_about(fast)->vocab_size);
+    static const char text[] = "<extra_id_0> two dogs<extra_id_99>";
+    sn_ids a = {0}, b = {0};
+    assert_ok(sn_tokenizer_encode(slow, text, strlen(text), NULL, SN_ENCODE_SPECIAL_ENDS, &a, &error), error);
+    assert_ok(sn_tokenizer_encode(fast, text, strlen(text), NULL, SN_ENCODE_SPECIAL_ENDS, &b, &error), error);
+    assert_int_equal(a.count, b.count);
+    assert_memory_equal(a.data, b.data, a.count * sizeof *a.data);
+    sn_ids_free(&a);
+    sn_ids_free(&b);
+    sn_tokenizer_close(slow);
+    sn_tokenizer_close(fast);
+    sn_free(folder);
+}
+
 /* ---- streams ---- */
 
 static const char *const every_case[] = {
@@ -374,6 +396,7 @@ int main(void) {
         cmocka_unit_test(test_words_of_a_user),
         cmocka_unit_test(test_user_defined_and_unused_pieces),
         cmocka_unit_test(test_meaning_of_expressions),
+        cmocka_unit_test(test_sentinels_of_t5),
         cmocka_unit_test(test_streams_join_to_the_whole),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_known_ids_of_a_long_text),
