@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <webp/encode.h>
 #include <zlib.h>
 
 static const char *const inputs[] = {"rgb.png", "interlaced.png", "palette-trns.png", "gray16.png", "exif6.png", "photo.jpg", "progressive.jpg", "gray.jpg",
@@ -198,6 +199,23 @@ static void test_alpha(void **state) {
     sn_free(bytes);
 }
 
+/* WebP's alpha too, over white: (200 * 51 + 255 * 204) / 255 = 244. */
+static void test_webp_alpha(void **state) {
+    (void)state;
+    uint8_t pixels[4 * 12], *bytes;
+    for (int i = 0; i < 12; i++) memcpy(pixels + 4 * i, i < 6 ? "\xc8\x64\0\x33" : "\xc8\x64\0\xff", 4);
+    size_t size = WebPEncodeLosslessRGBA(pixels, 4, 3, 16, &bytes);
+    assert_true(size > 0);
+    sn_image image;
+    sn_error error = {0};
+    assert_ok(sn_image_decode("webp", bytes, size, &(sn_image_options){.alpha_white = true}, &image, &error), error);
+    assert_int_equal(image.width * 100 + image.height, 403);
+    assert_memory_equal(image.pixels, "\xf4\xe0\xcc", 3);
+    assert_memory_equal(image.pixels + 33, "\xc8\x64\0", 3);
+    sn_image_free(&image);
+    WebPFree(bytes);
+}
+
 static void test_exif_block(void **state) {
     (void)state;
     unsigned char intel[] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0";
@@ -248,7 +266,7 @@ static void test_without_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_by_name), cmocka_unit_test(test_every_beginning_is_refused), cmocka_unit_test(test_damage), cmocka_unit_test(test_absurd_sizes),
-        cmocka_unit_test(test_damaged_checksum), cmocka_unit_test(test_bmp_run_lengths), cmocka_unit_test(test_bmp_bits), cmocka_unit_test(test_alpha),
+        cmocka_unit_test(test_damaged_checksum), cmocka_unit_test(test_bmp_run_lengths), cmocka_unit_test(test_bmp_bits), cmocka_unit_test(test_alpha), cmocka_unit_test(test_webp_alpha),
         cmocka_unit_test(test_exif_block), cmocka_unit_test(test_upright), cmocka_unit_test(test_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
