@@ -1,5 +1,6 @@
 /* Files made by hand to break readers: each is refused by name and reason, or read where it is sound. */
 #include "unit/check.h"
+#include "unit/limits.h"
 
 #include "base/json.h"
 #include "base/memory.h"
@@ -7,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 static const char *folder;
@@ -56,10 +56,7 @@ static void test_every_file_of_the_list(void **state) {
 
 int main(void) {
     folder = getenv("SN_GOLDENS");
-    struct rlimit space = {(rlim_t)1 << 30, (rlim_t)1 << 30};
-#ifndef __SANITIZE_ADDRESS__
-    setrlimit(RLIMIT_AS, &space);
-#endif
+    limit_address_space((rlim_t)1 << 30);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_file_of_the_list)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,7 +233,7 @@ static void test_a_file_of_13_gb_opens_at_once(void **state) {
     const int64_t rows = 1 << 20, columns = 3200, bytes = rows * columns * 4; /* 13.4 GB, all of it a hole */
     char header[200];
     int length = snprintf(header + 8, sizeof header - 8, "{\"big\":{\"dtype\":\"F32\",\"shape\":[%lld,%lld],\"data_offsets\":[0,%lld]}}", (long long)rows, (long long)columns, (long long)bytes);
-    for (int i = 0; i < 8; i++) header[i] = (char)(length >> 8 * i);
+    for (int i = 0; i < 8; i++) header[i] = (char)((int64_t)length >> 8 * i);
     int fd = open(in("big.safetensors"), O_CREAT | O_WRONLY, 0600);
     if (fd < 0 || ftruncate(fd, 8 + length + bytes) != 0) {
         close(fd);

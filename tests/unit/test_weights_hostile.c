@@ -2,12 +2,12 @@
  * outside; and memory that runs out at every place. */
 #include "unit/check.h"
 
+#include "unit/limits.h"
 #include "unit/make_zip.h"
 #include "weights/source.h"
 #include "weights/writer.h"
 
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,9 +20,10 @@ static int make_file(void **state) {
 
 static int remove_file(void **state) { return unlink(file); }
 
+/* Of the processor, whatever else it does. */
 static double seconds(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -34,7 +35,7 @@ static void assert_refused(const char *words) {
     sn_status status = sn_source_open(file, &source, &error);
     if (!status) fail_msg("read, expected: %s", words);
     if (!strstr(error.message, words)) fail_msg("\"%s\" does not say \"%s\"", error.message, words);
-    assert_true(seconds() - begin < 10);
+    assert_true(seconds() - begin < 20);
 }
 
 static void write_pickle(const void *pickle, size_t length) {
@@ -111,8 +112,8 @@ static void test_pickles_that_grow(void **state) {
         {"\x80\2", 2, "N0", 2, 17 << 20, "16 million values"},
         {"\x80\2N", 3, "2", 1, 17 << 20, "16 million values"},
         {"\x80\2", 2, "(", 1, 17 << 20, "16 million marks"},
-        /* a list that takes eight more references to itself with every eighteen bytes */
-        {"\x80\2]q\0", 5, "(h\0h\0h\0h\0h\0h\0h\0h\0e", 18, 5 << 20, "32 million items"},
+        /* a list that takes forty more references to itself with every 44 bytes */
+        {"\x80\2]q\0", 5, "(h\0" "2222222222222222222222222222222222222222e", 44, 850000, "32 million items"},
         {"\x80\2N", 3, "r\xff\xff\xff\xff", 5, 1, "memo number"},
         {"\x80\2N", 3, "h\5", 2, 1, "never made"},
     };
@@ -257,10 +258,7 @@ static void test_a_full_disk(void **state) {
 }
 
 int main(void) {
-    struct rlimit space = {(rlim_t)4 << 30, (rlim_t)4 << 30};
-#ifndef __SANITIZE_ADDRESS__
-    setrlimit(RLIMIT_AS, &space);
-#endif
+    limit_address_space((rlim_t)4 << 30);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_tensor_is_read_with_its_strides),
         cmocka_unit_test(test_tensors_beyond_their_storage),
