@@ -56,7 +56,9 @@ static void close_engine(void *engine) {
     sn_free(c);
 }
 
-static const sn_engine_class class = {.encode = encode, .decode = decode, .finish = finish, .close = close_engine, .whole_subparts = true};
+static sn_status refresh(void *engine, sn_error *error) { return sn_chain_ready(engine, error); }
+
+static const sn_engine_class class = {.encode = encode, .decode = decode, .finish = finish, .refresh = refresh, .close = close_engine, .whole_subparts = true};
 
 sn_status sn_chain_new(sn_tokenizer *t, sn_chain **out, sn_error *error) {
     sn_chain *c = *out = sn_alloc(1, sizeof *c);

@@ -33,6 +33,8 @@ typedef struct sn_engine_class {
     void (*decode)(const void *engine, int32_t id, const sn_added_token *added, sn_detokenizer *d);
     /* Appends what a step has held back until the end; may be NULL. */
     void (*finish)(const void *engine, sn_detokenizer *d);
+    /* When tokens were added after reading; may be NULL. */
+    sn_status (*refresh)(void *engine, sn_error *error);
     void (*close)(void *engine);
     bool raw_matching;   /* added tokens are always matched in the raw text, whatever `normalized` says */
     bool whole_subparts; /* one U+FFFD for a cut sequence, not one for each of its bytes (tokenizers.md 6.1) */

@@ -158,7 +158,8 @@ static sn_status open_folder(sn_tokenizer *t, const char *folder, bool prefer_se
             sn_free(file);
             if (!there) continue;
             if (!status) status = read_added_tokens(t, folder, error);
-            return status ? status : read_config(t, folder, error);
+            if (!status) status = read_config(t, folder, error);
+            return status || !t->class->refresh ? status : t->class->refresh(t->engine, error);
         }
     return sn_fail(error, SN_ERROR_INPUT, "%s: found no tokenizer: expected one of tokenizer.json, tokenizer.model, spiece.model, vocab.json with merges.txt, vocab.txt, bpe_simple_vocab_16e6.txt.gz", folder);
 }

@@ -130,6 +130,38 @@ static void test_tokens_in_normalised_text(void **state) {
     sn_tokenizer_close(t);
 }
 
+static void write_text(const char *folder, const char *name, const char *text) {
+    char *path = sn_path_join(folder, name);
+    sn_error error = {0};
+    assert_ok(sn_write_file(path, text, strlen(text), &error), error);
+    sn_free(path);
+}
+
+/* tokenizer_config.json adds tokens, too; an empty special token means "not given". */
+static void test_tokens_of_the_configuration(void **state) {
+    char folder[] = "/tmp/sn-tokenizer-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    write_text(folder, "tokenizer.json", "{\"normalizer\": {\"type\": \"Lowercase\"}, " LEVEL "}");
+    write_text(folder, "tokenizer_config.json", "{\"bos_token\": \"\", \"eos_token\": {\"content\": \"b\"}, \"added_tokens_decoder\": {\"4\": {\"content\": \"<Y>\", \"normalized\": true}, \"5\": {\"content\": \"<Z>\", \"rstrip\": true}}}");
+    sn_error error = {0};
+    sn_tokenizer *t;
+    assert_ok(sn_tokenizer_open(folder, false, &t, &error), error);
+    assert_ids(t, "a <y> <Y> <Z> a <z>", NULL, 0, "1 4 4 5 1 0 0 0");
+    assert_int_equal(sn_tokenizer_about(t)->bos, -1);
+    assert_int_equal(sn_tokenizer_about(t)->eos, 2);
+    sn_tokenizer_close(t);
+    write_text(folder, "tokenizer_config.json", "{\"added_tokens_decoder\": {\"1\": {\"content\": \"<Y>\"}}}");
+    assert_int_equal(sn_tokenizer_open(folder, false, &t, &error), SN_ERROR_INPUT);
+    assert_non_null(strstr(error.message, "<Y> has id 1"));
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+    for (int i = 0; i < 2; i++) {
+        char *path = sn_path_join(folder, names[i]);
+        unlink(path);
+        sn_free(path);
+    }
+    rmdir(folder);
+}
+
 /* What a user writes never becomes a special token, what a template writes does. */
 static void test_words_of_a_user(void **state) {
     static const char text[] = "a</s>b</s>";
@@ -393,6 +425,7 @@ int main(void) {
         cmocka_unit_test(test_vocabulary_of_bert),
         cmocka_unit_test(test_flags_of_added_tokens),
         cmocka_unit_test(test_tokens_in_normalised_text),
+        cmocka_unit_test(test_tokens_of_the_configuration),
         cmocka_unit_test(test_words_of_a_user),
         cmocka_unit_test(test_user_defined_and_unused_pieces),
         cmocka_unit_test(test_meaning_of_expressions),
