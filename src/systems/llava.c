@@ -40,7 +40,7 @@ static sn_status prompt(const sn_model *m, const sn_request *request, sn_prompt 
         sn_buf_free(&names);
         return status;
     }
-    sn_prompt_text text = {0};
+    sn_prompt_text text = {.one_text = c->one_text};
     for (int i = 0; i < request->num_prompt; i++) {
         if (request->prompt[i].is_media) sn_prompt_text_media(&text, request->prompt[i].text);
         else sn_prompt_text_add(&text, request->prompt[i].text, request->literal);

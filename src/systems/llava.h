@@ -15,6 +15,7 @@ typedef struct sn_llava {
     int64_t select_layer;   /* hidden state of the tower, -2 = the last but one block's output */
     bool keep_class;        /* "cls_patch" / "full": the class token stays */
     bool use_im_start_end;  /* <im_start> and <im_end> around a picture */
+    bool one_text;          /* text behind a picture gets no blank in front: Hugging Face's layout without a tokenizer.json */
     bool code_of_may_2023;  /* base + delta: templates of that code */
     const sn_template *template;
 } sn_llava;

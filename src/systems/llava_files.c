@@ -171,6 +171,12 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     sn_source *source;
     const char *tower, *projector, *act = sn_json_string(config, "projector_hidden_act"), *strategy = sn_json_string(config, "vision_feature_select_strategy");
     m->layout = "Hugging Face", m->ids_known = true;
+    /* tokenizer.json's normaliser puts a blank in front of every stretch between special tokens; a model that was
+     * trained with tokenizer.model alone has seen it at the beginning only (models/demo) */
+    char *fast = sn_path_join(files->tokenizer ? files->tokenizer : folder, "tokenizer.json");
+    if (!fast) return sn_fail_memory(error);
+    c->one_text = !sn_is_file(fast);
+    sn_free(fast);
     const json_t *vision = sn_json_at(config, "vision_config"), *text = sn_json_at(config, "text_config");
     if (!json_is_object(vision) || !json_is_object(text)) return sn_fail(error, SN_ERROR_INPUT, "%s/config.json: expected the objects vision_config and text_config", folder);
     if (act && strcmp(act, "gelu") != 0) return sn_fail(error, SN_ERROR_SUPPORT, "config.json: projector_hidden_act: found %s, expected gelu", act);

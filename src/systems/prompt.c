@@ -40,7 +40,7 @@ sn_status sn_prompt_encode(const sn_prompt_text *p, const sn_tokenizer *tokenize
     for (int m = 0; m <= p->num_media && !status; m++) {
         size_t end = m < p->num_media ? p->media[m].at : p->text.length;
         if (end > from)
-            status = sn_tokenizer_encode(tokenizer, p->text.data + from, end - from, (unsigned char *)p->literal.data + from, 0, &out->ids, error);
+            status = sn_tokenizer_encode(tokenizer, p->text.data + from, end - from, (unsigned char *)p->literal.data + from, m > 0 && p->one_text ? SN_ENCODE_CONTINUES : 0, &out->ids, error);
         from = end;
         for (int64_t i = 0; m < p->num_media && i < positions && !status; i++)
             if (!sn_ids_add(&out->ids, -1 - row++)) status = sn_fail_memory(error);

@@ -139,7 +139,7 @@ static sn_status encode(const void *engine, const char *text, size_t length, boo
     const sn_sentencepiece *s = engine;
     if (length == 0) return SN_OK;
     sn_buf normal = {0};
-    normalize(s, text, length, s->dummy_prefix && (first || s->tokenizer->info.legacy), &normal);
+    normalize(s, text, length, s->dummy_prefix && !(flags & SN_ENCODE_CONTINUES) && (first || s->tokenizer->info.legacy), &normal);
     bool ok = !normal.failed && normal.length <= INT32_MAX;
     if (ok && normal.length) ok = s->is_unigram ? encode_unigram(s, normal.data, normal.length, out) : encode_bpe(s, normal.data, normal.length, out);
     sn_buf_free(&normal);

@@ -38,7 +38,8 @@ enum {
     SN_ENCODE_NO_SPECIAL = 2,   /* special tokens in the text are plain text */
     SN_ENCODE_STRIP_ADDED = 4,  /* added tokens swallow the blanks beside them (slow classes before 2023's end) */
     SN_ENCODE_OUTER_SPECIAL = 8, /* (set by encode itself: special tokens were cut out of the raw text) */
-    SN_ENCODE_NO_MENDING = 16   /* OpenAI's CLIP without ftfy: quotes, ligatures and widths as they stand */
+    SN_ENCODE_NO_MENDING = 16,  /* OpenAI's CLIP without ftfy: quotes, ligatures and widths as they stand */
+    SN_ENCODE_CONTINUES = 32    /* the text goes on behind a picture: SentencePiece puts no blank in front */
 };
 
 /* Adds the ids of the text, which is valid UTF-8. literal (may be NULL) has one byte per byte of text; where it

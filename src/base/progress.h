@@ -1,0 +1,29 @@
+/* How far a long piece of work is: a line with share, rate and time left.
+ *
+ * Only on a terminal, and only after two seconds: what is short needs no bar, and a log no control characters. */
+#ifndef SN_BASE_PROGRESS_H
+#define SN_BASE_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct sn_progress {
+    FILE *out; /* NULL: silent */
+    const char *what, *unit;
+    int64_t total;
+    double begun, told; /* seconds */
+    bool shown;
+} sn_progress;
+
+/* what: "questions"; unit: what is counted, for the rate ("q/s" for "q"). total 0 = not known. Strings are
+ * borrowed. */
+void sn_progress_begin(sn_progress *progress, FILE *out, const char *what, const char *unit, int64_t total);
+void sn_progress_to(sn_progress *progress, int64_t done);
+/* Takes the line away. */
+void sn_progress_end(sn_progress *progress);
+
+/* The line itself after so many seconds, at most 79 characters. */
+void sn_progress_line(const sn_progress *progress, int64_t done, double seconds, char line[80]);
+
+#endif
