@@ -9,7 +9,7 @@ sn_status sn_kv_cache_new(sn_type type, int num_layers, int64_t num_kv_heads, in
                           sn_error *error) {
     *out = NULL;
     int64_t row_bytes, bytes;
-    if (!sn_type_of(type)->to_float || !sn_type_bytes(type, head_dim, &row_bytes) ||
+    if (!sn_type_of(type)->to_float || !sn_type_of(type)->from_float || !sn_type_bytes(type, head_dim, &row_bytes) ||
         __builtin_mul_overflow(row_bytes * SN_PAGE_POSITIONS, num_kv_heads * 2 * num_layers, &bytes))
         return sn_fail(error, SN_ERROR_SUPPORT, "a cache of type %s does not fit heads of %lld", sn_type_of(type)->name,
                        (long long)head_dim);
