@@ -121,6 +121,14 @@ static sn_status refuse_misfits(sn_model *m, sn_error *error) {
     return status;
 }
 
+/* Systems speak of "config.json: key"; a person wants to know whose. */
+static void name_config(const char *folder, sn_error *error) {
+    char message[sizeof error->message];
+    if (!error || !folder || strncmp(error->message, "config.json:", 12) != 0) return;
+    memcpy(message, error->message, sizeof message);
+    sn_fail(error, error->status, "%s/%s", folder, message);
+}
+
 static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool inspect, sn_model **out, sn_error *error) {
     *out = NULL;
     const sn_system *best;
@@ -135,6 +143,7 @@ static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool
     m->store = sn_store_new();
     sn_graph *g = sn_graph_new();
     status = m->arena && m->store && g ? best->open(m, files, error) : sn_fail_memory(error);
+    if (status) name_config(main, error);
     if (!status) {
         best->parameters(g, m);
         status = sn_bind(m->store, g, m->names, m->num_names, &m->report, error);
