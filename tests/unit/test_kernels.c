@@ -127,19 +127,19 @@ static void compare(build *make, const int64_t *sizes, double units) {
     end(&plain);
     double largest = 1e-30;
     for (int64_t j = 0; j < count; j++) largest = fmax(largest, fabs((double)expected[j]));
-    for (int i = 0; i < n; i++)
-        for (int threads = 1; threads <= 3; threads += 2) {
-            scene s = {.seed = seed};
-            begin(&s);
-            float *found = run(&s, make(&s, sizes), &sets[i], threads, &count);
-            for (int64_t j = 0; j < count; j++)
-                if (!(fabs((double)expected[j] - (double)found[j]) <= units * unit * largest))
-                    fail_msg("%s, %d threads, sizes %lld %lld %lld %lld: value %lld of %lld is %.9g, expected %.9g (largest %g)", sets[i].name, threads,
-                             (long long)sizes[0], (long long)sizes[1], (long long)sizes[2], (long long)sizes[3], (long long)j, (long long)count,
-                             (double)found[j], (double)expected[j], largest);
-            sn_free(found);
-            end(&s);
-        }
+    for (int i = 0; i < n; i++) {
+        scene s = {.seed = seed};
+        int threads = (sizes[0] + sizes[1] + i) % 2 ? 3 : 1;
+        begin(&s);
+        float *found = run(&s, make(&s, sizes), &sets[i], threads, &count);
+        for (int64_t j = 0; j < count; j++)
+            if (!(fabs((double)expected[j] - (double)found[j]) <= units * unit * largest))
+                fail_msg("%s, %d threads, sizes %lld %lld %lld %lld: value %lld of %lld is %.9g, expected %.9g (largest %g)", sets[i].name, threads,
+                         (long long)sizes[0], (long long)sizes[1], (long long)sizes[2], (long long)sizes[3], (long long)j, (long long)count,
+                         (double)found[j], (double)expected[j], largest);
+        sn_free(found);
+        end(&s);
+    }
     sn_free(expected);
 }
 
@@ -155,13 +155,13 @@ static sn_tensor build_linear(scene *s, const int64_t *z) {
 static const sn_type stored[] = {SN_TYPE_F32, SN_TYPE_F16, SN_TYPE_BF16, SN_TYPE_Q8_0};
 
 static void test_linear(void **state) {
-    static const int64_t shapes[][3] = {{1, 64, 3}, {1, 4096, 17}, {2, 1, 5}, {2, 4097, 7}, {3, 17, 17}, {7, 1056, 65}, {16, 96, 33},
-                                        {17, 33, 4097}, {61, 1024, 50}, {101, 2080, 130}, {300, 64, 19}, {0, 64, 4}};
+    static const int64_t shapes[][3] = {{1, 64, 3}, {1, 4096, 7}, {2, 1, 5}, {2, 4097, 7}, {3, 17, 17}, {7, 1056, 65}, {16, 96, 33},
+                                        {17, 33, 1027}, {61, 1024, 18}, {101, 2080, 30}, {200, 64, 19}, {0, 64, 4}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int t = 0; t < 4; t++) {
             int64_t k = stored[t] == SN_TYPE_Q8_0 ? (shapes[i][1] + 31) / 32 * 32 : shapes[i][1];
-            for (int parts = 1; parts <= 2; parts++)
-                compare(build_linear, (int64_t[]){shapes[i][0], k, shapes[i][2], stored[t], parts, parts == 2 ? 12 : 0}, 8 * sqrt((double)k) + 8);
+            int64_t parts = 1 + (int64_t)(i + (size_t)t) % 2; /* one part, or two with room between their rows and a bias */
+            compare(build_linear, (int64_t[]){shapes[i][0], k, shapes[i][2], stored[t], parts, parts == 2 ? 12 : 0}, 8 * sqrt((double)k) + 8);
         }
 }
 
@@ -169,14 +169,14 @@ static void test_linear(void **state) {
 static void test_linear_rows_are_independent(void **state) {
     sn_backend sets[3];
     int num_sets = backends(sets);
-    enum { K = 2080, N = 71, MOST = 40 };
+    enum { K = 1056, N = 31, MOST = 20 };
     for (int i = 0; i < num_sets; i++)
         for (int t = 0; t < 4; t++) {
             int64_t count;
             scene all = {.seed = 5};
             begin(&all);
             float *together = run(&all, build_linear(&all, (int64_t[]){MOST, K, N, stored[t], 1, 0}), &sets[i], 3, &count);
-            for (int64_t m = 1; m <= 16; m++) {
+            for (int64_t m = 1; m <= 17; m++) {
                 scene some = {.seed = 5};
                 begin(&some);
                 sn_tensor y = build_linear(&some, (int64_t[]){m, K, N, stored[t], 1, 0});
@@ -204,7 +204,7 @@ static sn_tensor build_back_weight(scene *s, const int64_t *z) {
 }
 
 static void test_linear_backward(void **state) {
-    static const int64_t shapes[][3] = {{1, 64, 3}, {2, 32, 1040}, {17, 96, 33}, {40, 1056, 65}, {5, 64, 2100}, {130, 288, 100}};
+    static const int64_t shapes[][3] = {{1, 64, 3}, {2, 32, 1040}, {17, 96, 33}, {40, 1056, 15}, {5, 64, 1100}, {110, 96, 60}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int64_t *z = shapes[i];
         for (int t = 0; t < 4; t++) compare(build_back_x, (int64_t[]){z[0], z[1], z[2], stored[t]}, 8 * sqrt((double)z[2]) + 8);
@@ -250,11 +250,11 @@ static sn_tensor build_attention_back(scene *s, const int64_t *z) {
 
 /* Scores of up to 3 * 3 * sqrt(d) carry an error of some 20 u, which their exponentials and sums keep. */
 static void test_attention(void **state) {
-    static const int64_t rows[][2] = {{1, 1}, {3, 0}, {17, 70}, {64, 65}, {150, 1}};
-    static const int64_t dims[] = {64, 128, 80, 20, 6};
+    static const int64_t rows[][2] = {{1, 1}, {3, 0}, {17, 70}, {64, 65}, {130, 1}};
+    static const int64_t dims[] = {64, 80, 20, 6};
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-            for (int kind = 0; kind < 4; kind++) {
+            for (int kind = (int)(r + i) % 2; kind < 4; kind += 2) {
                 int64_t z[] = {rows[r][0], rows[r][1], dims[i], kind == 1 ? 1 : kind == 2 ? 2 : 4, kind % 3, kind % 2};
                 compare(build_attention, z, 300);
                 compare(build_attention_back, z, 2000);
@@ -288,7 +288,7 @@ static sn_tensor build_cached(scene *s, const int64_t *z) {
 /* A key that is rounded to the cache's type may fall to the other side in the last bit of a float: that shifts it by a
  * step of the type, here seldom, by 2^-8 of one of many keys. */
 static void test_cached_attention(void **state) {
-    static const int64_t sizes[][8] = {{1, 1, 64, 2, 1, 1, 200, 3}, {5, 1, 128, 4, 1, 1, 62, 127}, {70, 1, 32, 1, 0, 1, 0, 64}, {2, 100, 96, 2, 2, 0, 130, 1}};
+    static const int64_t sizes[][8] = {{1, 1, 64, 2, 1, 1, 200, 3}, {5, 1, 128, 4, 1, 1, 62, 127}, {70, 1, 32, 1, 0, 1, 0, 64}, {2, 66, 96, 2, 2, 0, 130, 1}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int t = 0; t < 4; t++) {
             cache_type = stored[t];
@@ -322,7 +322,7 @@ static sn_tensor build_rows(scene *s, const int64_t *z) {
 }
 
 static void test_rows(void **state) {
-    static const int64_t shapes[][2] = {{1, 1}, {3, 17}, {17, 64}, {5, 4097}, {130, 1025}};
+    static const int64_t shapes[][2] = {{1, 1}, {3, 17}, {17, 64}, {5, 4097}, {110, 257}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int which = 0; which < 9; which++)
             for (int kind = 0; kind < 4; kind++) {
@@ -344,7 +344,7 @@ static sn_tensor build_loss(scene *s, const int64_t *z) {
 
 /* Loss and gradients stand in one output; the loss is a sum over tokens, so its size is that of sqrt(tokens) gradients here. */
 static void test_head_loss(void **state) {
-    static const int64_t sizes[][4] = {{1, 64, 50, 1}, {17, 33, 129, 3}, {150, 64, 301, 1}, {200, 48, 97, 5}, {4, 16, 31, 9}};
+    static const int64_t sizes[][4] = {{1, 64, 50, 1}, {17, 33, 129, 3}, {150, 64, 101, 1}, {200, 48, 97, 5}, {4, 16, 31, 9}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) compare(build_loss, sizes[i], 100);
 }
 
