@@ -138,10 +138,13 @@ def child(arguments):
         long = sum(times["seconds"] for times in cold.values()) > arguments.long
         runs = [cold] if long else [run(torch, model, model.config, arguments)[0] for _ in range(arguments.repeat)]
     peak = memory("VmHWM")
+    # weights that are mapped count as file pages, and only those that were read; others are memory of the process
+    mapped = memory("RssFile") - before["RssFile"] > weights / 2
+    beyond = peak - memory("RssFile") - before["RssAnon"] - (0 if mapped else weights)
     if arguments.output:
         save_file({"output": output.contiguous()}, arguments.output)
     json.dump({"load": load, "cold": cold, "runs": runs, "weights": weights, "peak": peak, "before": before["VmRSS"],
-               "beyond": peak - before["VmRSS"] - weights,
+               "beyond": beyond,
                "version": torch.__version__, "transformers": transformers.__version__,
                "capability": torch.backends.cpu.get_cpu_capability()}, sys.stdout)
 
