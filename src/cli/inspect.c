@@ -387,7 +387,7 @@ static sn_status inspect_checkpoint(const inspection *in, sn_error *error) {
     return status;
 }
 
-static sn_status inspect_model(const inspection *in, sn_error *error) {
+static sn_status inspect_model(const inspection *in, bool *printed, sn_error *error) {
     sn_engine *engine;
     sn_model *m = NULL;
     json_t *bad = NULL, *memory = NULL;
@@ -402,6 +402,7 @@ static sn_status inspect_model(const inspection *in, sn_error *error) {
         if (memory) json_object_set(facts, "memory", memory);
         if (bad) json_object_set(facts, "not_finite", bad);
         status = print_facts(facts, in->json, put_model, error);
+        *printed = true;
     }
     if (!status && num_misfits) status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors missing, %zu misshapen", m->report.missing.count, m->report.misshapen.count);
     if (!status && num_bad) status = sn_fail(error, SN_ERROR_INPUT, "%zu tensors hold values that are not finite", num_bad);
@@ -417,12 +418,15 @@ static sn_status run(const sn_arguments *arguments, sn_error *error) {
                      .memory = sn_argument_given(arguments, "memory")};
     const sn_system *system;
     const char *why;
+    bool printed = false;
     sn_status status = sn_arguments_model(arguments, arguments->plain[0], &in.files, error);
     if (!status) status = sn_argument_integer(arguments, "context", 1, 1 << 24, &in.context, error);
     if (!status) status = sn_system_recognise(&in.files, &system, &why, error);
     if (status) return status;
     bool one_file = in.files.main && sn_is_file(in.files.main);
-    return !system && one_file ? inspect_checkpoint(&in, error) : inspect_model(&in, error);
+    if (system || !one_file) status = inspect_model(&in, &printed, error);
+    /* a fine file that is named like a part of a model, and holds too little of it */
+    return one_file && (!system || (status && !printed)) ? inspect_checkpoint(&in, error) : status;
 }
 
 static const sn_option options[] = {{"tensors", 0, NULL, "every tensor with its shape"}, {"verify", 0, NULL, "read everything: checksums, NaN and infinities by tensor"},

@@ -1,7 +1,9 @@
 /* How LLaVA is published (llava.md 4): one folder in Hugging Face's layout; the authors' folder with CLIP elsewhere, or
  * inside; a projector in a file of its own; a delta; LoRA files. What it is is seen from configurations and tensor
  * names; the folder's name is only the last hint for the template. */
+#include "decoders/llama_files.h"
 #include "encoders/clip_files.h"
+#include "encoders/clip_gguf.h"
 #include "systems/llava.h"
 #include "systems/parts.h"
 
@@ -165,11 +167,43 @@ static sn_status join_parts(sn_model *m, sn_error *error) {
     return SN_OK;
 }
 
+/* Names under a prefix that are known and not needed. */
+static void skip(sn_model *m, const sn_name_rule *rules, const char *prefix, sn_source *source) {
+    sn_names *names = sn_model_names(m, rules, "unused.", prefix, &source, 1);
+    if (names) names->partial = true;
+}
+
+/* Tower and projector in one GGUF file, as llama.cpp takes them; *layer is the hidden state that the file means. The
+ * model's own copies are known and not needed. */
+static sn_status open_mmproj(sn_model *m, const char *path, int64_t *layer, sn_error *error) {
+    sn_llava *c = m->own;
+    sn_source *source;
+    const sn_name_rule *names;
+    sn_status status = sn_model_source(m, path, &source, error);
+    if (!status && !source->gguf) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: a tower beside a model in Hugging Face's layout: expected a GGUF file with the projector (mmproj)", path);
+    if (!status) status = sn_clip_vision_config_gguf(source, &c->vision, layer, &names, error);
+    if (status) return status;
+    c->projector = (sn_projector_config){.depth = sn_source_find(source, "mm.2.weight") ? 2 : 1, .bias = true};
+    if (!sn_model_names(m, names, "vision.", "v.", &source, 1) || !sn_model_names(m, projector_mlp, "projector.", "mm.", &source, 1)) return sn_fail_memory(error);
+    m->has_vision = true, m->image_size = c->vision.image_size, m->vision_blocks = c->vision.num_layers;
+    m->processor = sn_image_processor_clip((int)m->image_size);
+    m->vision_from = sn_arena_strdup(m->arena, path);
+    return SN_OK;
+}
+
+static bool is_mmproj(const char *path) {
+    sn_source *source = NULL;
+    bool found = path && sn_is_file(path) && !sn_source_open(path, &source, NULL) && source->gguf && sn_source_find(source, "v.patch_embd.weight");
+    sn_source_close(source);
+    return found;
+}
+
 /* One folder with all parts, key names of three ages (llava.md 4.2). */
 static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *folder, const json_t *config, sn_error *error) {
     sn_llava *c = m->own;
     sn_source *source;
     const char *tower, *projector, *act = sn_json_string(config, "projector_hidden_act"), *strategy = sn_json_string(config, "vision_feature_select_strategy");
+    int64_t layer = -2, image_id = -1;
     m->layout = "Hugging Face", m->ids_known = true;
     /* tokenizer.json's normaliser puts a blank in front of every stretch between special tokens; a model that was
      * trained with tokenizer.model alone has seen it at the beginning only (models/demo) */
@@ -185,25 +219,27 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     sn_status status = sn_open_llama(m, &(sn_llama_files){.path = folder}, text, "config.json: text_config", &c->llama, &source, error);
     if (!status) status = sn_source_prefix(source, "embeddings.class_embedding", m->arena, &tower, error);
     if (!status) status = sn_source_prefix(source, "linear_1.weight", m->arena, &projector, error);
-    if (!status) status = sn_open_clip_tower(m, files, folder, source, tower ? tower : "vision_tower.vision_model.", &c->vision, error);
     if (status) return status;
-    m->vision_from = "the model's own folder";
-    if (!sn_model_names(m, projector_hf, "projector.", projector ? projector : "multi_modal_projector.", &source, 1)) return sn_fail_memory(error);
-    c->projector = (sn_projector_config){.depth = 2, .bias = sn_json_bool(config, "multimodal_projector_bias", true)};
+    if (!tower) tower = "vision_tower.vision_model.";
+    if (!projector) projector = "multi_modal_projector.";
+    if (files->vision) {
+        status = open_mmproj(m, files->vision, &layer, error);
+        skip(m, sn_clip_vision_names_hf, tower, source);
+        skip(m, projector_hf, projector, source);
+    } else {
+        status = sn_open_clip_tower(m, files, folder, source, tower, &c->vision, error);
+        m->vision_from = "the model's own folder";
+        if (!sn_model_names(m, projector_hf, "projector.", projector, &source, 1)) return sn_fail_memory(error);
+        c->projector = (sn_projector_config){.depth = 2, .bias = sn_json_bool(config, "multimodal_projector_bias", true)};
+        if (!status) status = sn_json_integer("config.json", config, "vision_feature_layer", -1000, 1000, &layer, error);
+    }
+    if (status) return status;
     c->keep_class = strategy && strcmp(strategy, "full") == 0;
-    c->select_layer = -2;
-    int64_t image_id = -1;
-    status = sn_json_integer("config.json", config, "vision_feature_layer", -1000, 1000, &c->select_layer, error);
+    c->select_layer = layer;
     if (!status) status = sn_json_integer("config.json", config, "image_token_index", 0, INT32_MAX, &image_id, error);
     if (!status) status = sn_json_integer("config.json", config, "image_token_id", 0, INT32_MAX, &image_id, error);
     m->media_id = (int32_t)image_id;
     return status;
-}
-
-/* Names under a prefix that are known and not needed. */
-static void skip(sn_model *m, const sn_name_rule *rules, const char *prefix, sn_source *source) {
-    sn_names *names = sn_model_names(m, rules, "unused.", prefix, &source, 1);
-    if (names) names->partial = true;
 }
 
 /* The projector: everything after "mm_projector." counts, what stands before it varies with the tool that saved it. One
@@ -261,11 +297,17 @@ static sn_status open_tower(sn_model *m, const sn_model_files *files, const char
 
 /* What was trained beside the low-rank updates: the projector, and perhaps whole tensors, which win over the base's. */
 static sn_status open_trainables(sn_model *m, const char *folder, sn_source **out, sn_error *error) {
+    const char *table, *head;
     char *path = sn_path_join(folder, "non_lora_trainables.bin");
     if (!path) return sn_fail_memory(error);
     sn_status status = sn_is_file(path) ? sn_model_source(m, path, out, error)
                                         : sn_fail(error, SN_ERROR_INPUT, "%s: projector missing: non_lora_trainables.bin, which training writes beside adapter_model.bin, is not there", folder);
     sn_free(path);
+    if (!status) status = sn_source_prefix(*out, "embed_tokens.weight", m->arena, &table, error);
+    if (!status) status = sn_source_prefix(*out, "lm_head.weight", m->arena, &head, error);
+    sn_names *names[] = {!status && table ? sn_model_names(m, sn_llama_names_hf, "decoder.", table, out, 1) : NULL, !status && head ? sn_model_names(m, sn_llama_head_hf, "decoder.", head, out, 1) : NULL};
+    for (int i = 0; i < 2; i++)
+        if (names[i]) names[i]->partial = true;
     return status;
 }
 
@@ -274,16 +316,20 @@ static sn_status open_authors(sn_model *m, const sn_model_files *files, const re
     sn_llava *c = m->own;
     sn_source *lm, *projector;
     m->layout = r->layout;
-    sn_status status = sn_open_llama(m, &r->llm, llm_config, "config.json", &c->llama, &lm, error);
+    sn_status status = r->llm.adapter ? open_trainables(m, r->llm.adapter, &projector, error) : SN_OK; /* first: what was trained wins */
+    if (!status) status = sn_open_llama(m, &r->llm, llm_config, "config.json", &c->llama, &lm, error);
     if (status) return status;
-    projector = lm;
+    if (!r->llm.adapter || !name_with(projector, "mm_projector.")) projector = lm;
     if (r->connector) status = sn_model_source(m, r->connector, &projector, error);
-    if (!status && r->llm.adapter) {
-        status = open_trainables(m, r->llm.adapter, &projector, error);
-        if (!status && !name_with(projector, "mm_projector.")) projector = lm;
+    int64_t layer = -2;
+    if (!status && is_mmproj(files->vision)) {
+        status = open_mmproj(m, files->vision, &layer, error);
+        skip(m, projector_mlp, "model.mm_projector.", lm);
+        skip(m, projector_linear, "model.mm_projector.", lm);
+    } else if (!status) {
+        if (!(status = open_projector(m, config, projector, lm, error))) status = open_tower(m, files, r->folder, config, lm, error);
+        if (!status) status = sn_json_integer("config.json", config, "mm_vision_select_layer", -1000, 1000, &layer, error);
     }
-    if (!status) status = open_projector(m, config, projector, lm, error);
-    if (!status) status = open_tower(m, files, r->folder, config, lm, error);
     if (status) return status;
     const char *feature = sn_json_string(config, "mm_vision_select_feature"), *aspect = sn_json_string(config, "image_aspect_ratio");
     if (feature && strcmp(feature, "patch") != 0 && strcmp(feature, "cls_patch") != 0)
@@ -292,8 +338,7 @@ static sn_status open_authors(sn_model *m, const sn_model_files *files, const re
     c->use_im_start_end = sn_json_bool(config, "mm_use_im_start_end", false);
     c->code_of_may_2023 = r->llm.delta != NULL;
     m->processor.pad_square |= aspect && strcmp(aspect, "pad") == 0;
-    c->select_layer = -2;
-    status = sn_json_integer("config.json", config, "mm_vision_select_layer", -1000, 1000, &c->select_layer, error);
+    c->select_layer = layer;
     int64_t width = c->vision.hidden_size;
     if (!status) status = sn_json_integer("config.json", config, "mm_hidden_size", 1, SN_CONFIG_MAX, &width, error);
     if (!status && width != c->vision.hidden_size)

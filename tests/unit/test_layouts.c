@@ -1,6 +1,7 @@
 /* How LLaVA and its parts are published: every layout gives the same parameters; what does not fit is named. */
 #include "systems/llava.h"
 #include "tests/unit/folders.h"
+#include "weights/gguf.h"
 
 #include <math.h>
 
@@ -240,6 +241,65 @@ static void test_tower_inside(void **state) {
     close_model(o);
 }
 
+/* The tower and projector of H as an mmproj file, without the tower's last block (users/llava.md 1). */
+static const char *mmproj(place *p, const char *name, int blocks, uint32_t block_count, int32_t feature_layer) {
+    static const char *const parts[][2] = {
+        {"embeddings.class_embedding", "class_embd"}, {"embeddings.patch_embedding", "patch_embd"}, {"embeddings.position_embedding", "position_embd"}, {"pre_layrnorm", "pre_ln"}, {"post_layernorm", "post_ln"},
+        {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"}, {"self_attn.out_proj", "attn_out"}, {"layer_norm1", "ln1"}, {"layer_norm2", "ln2"},
+        {"mlp.fc1", "ffn_up"}, {"mlp.fc2", "ffn_down"}, {"encoder.layers.", "blk."}, {"vision_tower.vision_model.", "v."}, {"multi_modal_projector.linear_1", "mm.0"}, {"multi_modal_projector.linear_2", "mm.2"}};
+    tensors *all = read_tensors(p, golden(p, H));
+    drop_tensors(all, "language_model");
+    drop_tensors(all, "position_ids");
+    for (int b = 2; b >= blocks; b--) drop_tensors(all, sn_arena_format(p->arena, "encoder.layers.%d.", b));
+    sn_gguf_tensor out[256];
+    for (size_t i = 0; i < all->count; i++) {
+        const char *text = all->list[i].name;
+        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+            const char *at = strstr(text, parts[k][0]);
+            if (at) text = sn_arena_format(p->arena, "%.*s%s%s", (int)(at - text), text, parts[k][1], at + strlen(parts[k][0]));
+        }
+        sn_weight *weight = sn_arena_alloc(p->arena, 1, sizeof *weight);
+        *weight = sn_weight_view(SN_TYPE_F32, all->list[i].shape, all->list[i].data);
+        out[i] = (sn_gguf_tensor){text, SN_TYPE_F32, weight};
+    }
+    const char *architecture = "clip";
+    const uint32_t sizes[] = {24, 52, block_count, 4, 56, 14};
+    static const char *const keys[] = {"clip.vision.embedding_length", "clip.vision.feed_forward_length", "clip.vision.block_count", "clip.vision.attention.head_count", "clip.vision.image_size", "clip.vision.patch_size"};
+    sn_gguf_pair pairs[8] = {{.key = "general.architecture", .type = SN_GGUF_STRING, .count = 1, .values = &architecture}};
+    size_t n = 1;
+    for (size_t i = 0; i < 6; i++) pairs[n++] = (sn_gguf_pair){.key = keys[i], .type = SN_GGUF_U32, .count = 1, .values = &sizes[i]};
+    if (feature_layer) pairs[n++] = (sn_gguf_pair){.key = "clip.vision.feature_layer", .type = SN_GGUF_I32, .is_array = true, .count = 1, .values = &feature_layer};
+    const char *path = in(p, p->path, name);
+    assert_ok(sn_gguf_write(path, pairs, n, out, all->count, &p->error), p->error);
+    return path;
+}
+
+static void encode(place *p, opened o, float *rows) {
+    sn_tensor_out pixels = noise(p, "pixels", SN_SHAPE(3, 56, 56), 7);
+    assert_ok(sn_model_encode(o.model, pixels.data, 1, rows, &p->error), p->error);
+}
+
+/* Every block of such a file runs, unless it names another layer: one too few is a little worse and goes unnoticed. */
+static void test_mmproj(void **state) {
+    place *p = *state;
+    enum { ROWS = 16, WIDTH = 40 };
+    float published[ROWS * WIDTH], found[ROWS * WIDTH];
+    opened o = open_files(p, &(sn_model_files){.main = golden(p, H)});
+    encode(p, o, published);
+    close_model(o);
+    const char *paths[] = {mmproj(p, "two.gguf", 2, 2, 0), mmproj(p, "three.gguf", 3, 3, -2)};
+    for (int i = 0; i < 2; i++) {
+        o = open_files(p, &(sn_model_files){.main = golden(p, H), .vision = paths[i]});
+        assert_int_equal(o.model->vision_blocks, 2 + i);
+        assert_int_equal(o.model->vision_blocks_run, 2);
+        assert_int_equal(o.model->report.unexpected.count, 0);
+        encode(p, o, found);
+        assert_memory_equal(published, found, sizeof found);
+        close_model(o);
+    }
+    refuse(p, &(sn_model_files){.main = golden(p, H), .vision = mmproj(p, "short.gguf", 2, 3, 0)}, "clip.vision.block_count: found 3, but the file holds 2 blocks");
+}
+
 /* ---- LoRA ---- */
 
 enum { RANK = 4 };
@@ -444,7 +504,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_names_by_age, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_projector_prefixes, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_projector_damage, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_two_layouts, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_tower_folder, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_tower_inside, place_setup, place_teardown),
-        cmocka_unit_test_setup_teardown(test_lora, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_lora_damage, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_mmproj, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_lora, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_lora_damage, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_delta_on_the_wrong_base, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_template_does_not_hang_on_the_folder, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_special_ids, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_hostile_configurations, place_setup, place_teardown)};
