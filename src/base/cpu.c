@@ -59,3 +59,13 @@ int sn_cpu_count(void) {
     if (file) fclose(file);
     return count > 0 ? count : 1;
 }
+
+int64_t sn_process_memory(const char *name) {
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    long long kilobytes = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %lld", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    return kilobytes * 1024;
+}

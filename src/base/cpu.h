@@ -3,6 +3,7 @@
 #define SN_BASE_CPU_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum sn_cpu_level { SN_CPU_PLAIN, SN_CPU_AVX2, SN_CPU_AVX512, SN_CPU_AMX } sn_cpu_level;
 
@@ -16,5 +17,8 @@ const char *sn_cpu_level_name(sn_cpu_level level);
 
 /* Processors this process may use: affinity and cgroup quota; at least 1. */
 int sn_cpu_count(void);
+
+/* Bytes that a line of /proc/self/status names (VmRSS, VmHWM, …); 0 where there is none. */
+int64_t sn_process_memory(const char *name);
 
 #endif

@@ -178,22 +178,11 @@ static sn_status run_once(bench *b, bool cold) {
     return status;
 }
 
-/* Kilobytes of a line of /proc/self/status, as bytes. */
-static int64_t process_memory(const char *name) {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    long long kilobytes = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %lld", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return kilobytes * 1024;
-}
-
 /* Before the limits are measured, which take memory of their own. What lies in mapped files is not counted as beyond
  * the weights: those are the weights, and the program itself. */
 static void measure_memory(bench *b) {
-    b->peak = process_memory("VmHWM");
-    b->beyond = b->peak - process_memory("RssFile") - b->fresh_bytes;
+    b->peak = sn_process_memory("VmHWM");
+    b->beyond = b->peak - sn_process_memory("RssFile") - b->fresh_bytes;
 }
 
 /* ---- what comes out ---- */

@@ -5,6 +5,7 @@
  * `--json` prints it, otherwise a table is printed from the same object. */
 #include "base/json.h"
 #include "base/utf8.h"
+#include "base/cpu.h"
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/terminal.h"
@@ -112,24 +113,13 @@ static sn_status verify(sn_source *const *sources, int num_sources, json_t **out
 
 /* ---- --memory ---- */
 
-/* Kilobytes of a line of /proc/self/status, as bytes. */
-static int64_t process_memory(const char *name) {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    long long kilobytes = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %lld", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return kilobytes * 1024;
-}
-
 /* The process as it is now, with the model open and its plans made, and what an answer adds. */
 static sn_status predict_memory(sn_model *m, int64_t context, json_t **out, sn_error *error) {
     sn_footprint f;
     int64_t window = m->has_lm ? m->lm.max_positions : 1, positions = context && context < window ? context : window;
     sn_status status = sn_footprint_of(m, positions, &f, error);
     if (status) return status;
-    int64_t process = process_memory("VmRSS");
+    int64_t process = sn_process_memory("VmRSS");
     *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "context", (json_int_t)positions, "process", (json_int_t)process, "weights", (json_int_t)f.weights, "derived", (json_int_t)f.derived,
                      "floats", (json_int_t)f.floats, "plan", (json_int_t)f.plan, "cache", (json_int_t)f.cache, "buffers", (json_int_t)f.buffers, "peak", (json_int_t)(process + sn_footprint_total(&f)));
     return *out ? SN_OK : sn_fail_memory(error);
