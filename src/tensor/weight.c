@@ -5,8 +5,9 @@
 
 sn_weight sn_weight_view(sn_type type, sn_shape shape, const void *data) {
     sn_weight w = {.type = type, .shape = shape, .num_parts = 1};
-    w.rows = shape.rank > 1 ? shape.dim[0] : 1;
     int64_t count = sn_shape_count(&shape);
+    /* A weight without values has no rows either: a file may say [2^32, 0], and nobody shall walk through those. */
+    w.rows = count == 0 ? 0 : shape.rank > 1 ? shape.dim[0] : 1;
     w.columns = w.rows ? count / w.rows : 0;
     int64_t bytes = 0;
     sn_type_bytes(type, w.columns, &bytes);

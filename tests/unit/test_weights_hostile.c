@@ -208,6 +208,16 @@ static sn_status open_and_read(sn_error *error) {
     return status;
 }
 
+/* Four milliards of rows of nothing: found by fuzzing, when reading them took half a minute. */
+static void test_rows_of_nothing(void **state) {
+    static const char tall[] = "{\"t\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,0],\"data_offsets\":[0,0]}}";
+    write_header(tall, sizeof tall - 1);
+    sn_error error = {0};
+    assert_ok(open_and_read(&error), error);
+    sn_weight weight = sn_weight_view(SN_TYPE_F32, SN_SHAPE(INT64_C(1) << 62, 0), NULL);
+    assert_int_equal(weight.rows, 0);
+}
+
 /* The n-th allocation fails, for every n: an error comes back and everything is given back (run under a leak checker). */
 static void fail_everywhere(void) {
     sn_status status = SN_ERROR_MEMORY;
@@ -268,6 +278,7 @@ int main(void) {
         cmocka_unit_test(test_modules_that_contain_each_other),
         cmocka_unit_test(test_archives_that_lie),
         cmocka_unit_test(test_headers_that_grow),
+        cmocka_unit_test(test_rows_of_nothing),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_a_full_disk),
     };
