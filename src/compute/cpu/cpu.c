@@ -12,6 +12,23 @@ sn_backend sn_backend_with(const char *name, const sn_kernel_set *set) {
     return backend;
 }
 
+/* One row at a time, made to floats in the scratch; terms are added in their order. */
+static size_t plain_scratch(int64_t queries, int64_t width) { return (size_t)width * sizeof(float); }
+
+static void plain_product(const sn_weight *rows, const float *queries, int64_t count, float *scores, void *scratch) {
+    float *row = scratch;
+    for (int64_t j = 0; j < rows->rows; j++) {
+        sn_weight_row_floats(rows, j, row);
+        for (int64_t i = 0; i < count; i++) {
+            float sum = 0;
+            for (int64_t k = 0; k < rows->columns; k++) sum += row[k] * queries[i * rows->columns + k];
+            scores[i * rows->rows + j] = sum;
+        }
+    }
+}
+
+static const sn_rows_kernel plain_rows = {plain_product, plain_scratch};
+
 #if defined(__x86_64__)
 
 static sn_backend avx2, avx512; /* made once, then constant */
@@ -27,10 +44,19 @@ const sn_backend *sn_backend_at(sn_cpu_level level) {
     return level >= SN_CPU_AVX512 ? &avx512 : level == SN_CPU_AVX2 ? &avx2 : sn_backend_reference();
 }
 
+static sn_rows_kernel fast_rows(sn_cpu_level level) { return level >= SN_CPU_AVX512 ? sn_kernels_avx512.rows : sn_kernels_avx2.rows; }
+
 #else
 
 const sn_backend *sn_backend_at(sn_cpu_level level) { return sn_backend_reference(); }
 
+static sn_rows_kernel fast_rows(sn_cpu_level level) { return plain_rows; }
+
 #endif
 
 const sn_backend *sn_backend_cpu(void) { return sn_backend_at(sn_cpu_features().level); }
+
+sn_rows_kernel sn_rows_kernel_cpu(void) {
+    sn_cpu_level level = sn_cpu_features().level;
+    return level == SN_CPU_PLAIN ? plain_rows : fast_rows(level);
+}

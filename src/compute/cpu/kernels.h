@@ -3,11 +3,13 @@
 #define SN_COMPUTE_CPU_KERNELS_H
 
 #include "compute/cpu/backend.h"
+#include "compute/rows.h"
 
 /* The kernels of one instruction set; NULL where the reference's is as good. */
 typedef struct sn_kernel_set {
     sn_kernel *kernel[SN_OP_COUNT];
     sn_scratch_size *scratch[SN_OP_COUNT];
+    sn_rows_kernel rows;
 } sn_kernel_set;
 
 /* Constants, not functions: choosing between sets runs no code of a set. */
@@ -36,6 +38,8 @@ sn_kernel SN_NAME(sn_run_binary), SN_NAME(sn_run_scale), SN_NAME(sn_run_sum_lead
 sn_scratch_size SN_NAME(sn_scratch_norm_back_weight);
 sn_kernel SN_NAME(sn_run_attention), SN_NAME(sn_run_attention_back);
 sn_scratch_size SN_NAME(sn_scratch_attention), SN_NAME(sn_scratch_attention_back);
+sn_rows_function SN_NAME(sn_rows_product);
+size_t SN_NAME(sn_rows_scratch)(int64_t queries, int64_t width);
 #endif
 
 #endif

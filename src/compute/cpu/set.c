@@ -32,4 +32,5 @@ const sn_kernel_set SN_NAME(sn_kernels) = {
             [SN_OP_ATTENTION_BACK] = SN_NAME(sn_scratch_attention_back),
             [SN_OP_HEAD_LOSS] = SN_NAME(sn_scratch_head_loss),
         },
+    .rows = {SN_NAME(sn_rows_product), SN_NAME(sn_rows_scratch)},
 };
