@@ -3,13 +3,15 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "cli/command.h"
+#include "cli/common.h"
+#include "cli/request.h"
 #include "cli/terminal.h"
 #include "systems/gguf_vocabulary.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEXT = 1 << 30 };
+enum { MAX_TEXT = 1 << 30, MAX_REQUEST = 16 << 20 };
 
 /* ---- the text: an argument, a file, standard input ---- */
 
@@ -68,11 +70,18 @@ static sn_status print_json(json_t *object, sn_error *error) {
     return status;
 }
 
+/* Where a picture stands (negative ids, in requests only) the id is -1 and the piece says so. */
+static const char *piece_of(const sn_tokenizer *t, int32_t id, size_t *length) {
+    if (id >= 0) return sn_tokenizer_piece(t, id, length);
+    *length = strlen("<picture>");
+    return "<picture>";
+}
+
 static sn_status print_ids_json(const sn_tokenizer *t, const sn_ids *ids, sn_error *error) {
     json_t *numbers = json_array(), *pieces = json_array();
     for (size_t i = 0; i < ids->count; i++) {
         size_t length;
-        const char *piece = sn_tokenizer_piece(t, ids->data[i], &length);
+        const char *piece = piece_of(t, ids->data[i], &length);
         json_array_append_new(numbers, json_integer(ids->data[i]));
         json_array_append_new(pieces, piece ? json_stringn(piece, length) : json_null());
     }
@@ -87,7 +96,7 @@ static void print_ids(const sn_tokenizer *t, const sn_ids *ids) {
     bool open = true;
     for (size_t i = 0; i < ids->count && open; i++) {
         size_t length;
-        const char *piece = sn_tokenizer_piece(t, ids->data[i], &length);
+        const char *piece = piece_of(t, ids->data[i], &length);
         line.length = 0;
         sn_buf_printf(&line, "%d\t", ids->data[i]);
         for (size_t k = 0; piece && k < length; k++) {
@@ -101,7 +110,14 @@ static void print_ids(const sn_tokenizer *t, const sn_ids *ids) {
     sn_buf_free(&line);
 }
 
-/* ---- the two ways ---- */
+/* ---- there and back ---- */
+
+static sn_status print(const sn_arguments *a, const sn_tokenizer *t, const sn_ids *ids, sn_error *error) {
+    if (sn_argument_given(a, "json")) return print_ids_json(t, ids, error);
+    if (sn_argument_given(a, "count")) printf("%zu\n", ids->count);
+    else print_ids(t, ids);
+    return SN_OK;
+}
 
 static sn_status encode(const sn_arguments *a, const sn_tokenizer *t, sn_error *error) {
     sn_buf text = {0};
@@ -109,9 +125,7 @@ static sn_status encode(const sn_arguments *a, const sn_tokenizer *t, sn_error *
     int flags = (sn_argument_given(a, "no-special") ? 0 : SN_ENCODE_SPECIAL_ENDS) | (sn_argument_given(a, "plain") ? SN_ENCODE_NO_SPECIAL : 0);
     sn_status status = read_text(a, &text, error);
     if (!status) status = sn_tokenizer_encode(t, text.data ? text.data : "", text.length, NULL, flags, &ids, error);
-    if (!status && sn_argument_given(a, "count")) printf("%zu\n", ids.count);
-    else if (!status && sn_argument_given(a, "json")) status = print_ids_json(t, &ids, error);
-    else if (!status) print_ids(t, &ids);
+    if (!status) status = print(a, t, &ids, error);
     sn_ids_free(&ids);
     sn_buf_free(&text);
     return status;
@@ -149,9 +163,50 @@ static sn_status decode(const sn_arguments *a, const sn_tokenizer *t, sn_error *
     return status;
 }
 
+/* ---- a whole request, as chat would send it ---- */
+
+/* The conversation of a file: {"messages": [...]} or {"prompt": [...]}; paths are relative to the file's folder. */
+static sn_status read_chat(const char *path, sn_arena *arena, sn_request *out, json_t **object, sn_error *error) {
+    const char *slash = strrchr(path, '/');
+    const char *folder = slash ? sn_arena_format(arena, "%.*s", (int)(slash - path), path) : ".";
+    sn_status status = folder ? sn_json_file(path, MAX_REQUEST, object, error) : sn_fail_memory(error);
+    return status ? status : sn_request_read(path, *object, folder[0] ? folder : "/", arena, out, error);
+}
+
+static sn_status chat(const sn_arguments *a, sn_error *error) {
+    const char *path = sn_argument(a, "chat");
+    sn_model_files files;
+    sn_arena *arena = sn_arena_new();
+    sn_engine *engine = NULL;
+    sn_model *model = NULL;
+    sn_prompt prompt = {0};
+    sn_request request = {0};
+    json_t *object = NULL;
+    sn_status status = arena ? sn_arguments_model(a, a->plain[0], &files, error) : sn_fail_memory(error);
+    if (!status) status = read_chat(path, arena, &request, &object, error);
+    if (!status) status = sn_engine_new(1, &engine, error);
+    if (!status) status = sn_model_open(engine, &files, &model, error);
+    request.literal = true; /* what a person typed is text, as in `chat` */
+    request.template_name = sn_argument(a, "template");
+    if (!status && (!model->system->prompt || !model->tokenizer)) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: %s takes no conversation", a->plain[0], model->system->title);
+    if (!status) status = model->system->prompt(model, &request, &prompt, error);
+    for (size_t i = 0; !status && i < prompt.ids.count; i++)
+        if (prompt.ids.data[i] < 0) prompt.ids.data[i] = -1;
+    if (!status) status = print(a, model->tokenizer, &prompt.ids, error);
+    sn_prompt_free(&prompt);
+    sn_model_close(model);
+    sn_engine_free(engine);
+    json_decref(object);
+    sn_arena_free(arena);
+    return status;
+}
+
 static sn_status run(const sn_arguments *a, sn_error *error) {
     sn_tokenizer *t;
     if (sn_argument(a, "decode") && (a->num_plain > 1 || sn_argument(a, "file"))) return sn_fail(error, SN_ERROR_USAGE, "tokenize: found a text and --decode; expected one of them");
+    if (sn_argument(a, "chat") && (sn_argument(a, "decode") || a->num_plain > 1 || sn_argument(a, "file")))
+        return sn_fail(error, SN_ERROR_USAGE, "tokenize: --chat takes a file and nothing else; found another text beside it");
+    if (sn_argument(a, "chat")) return chat(a, error);
     sn_status status = sn_open_any_tokenizer(a->plain[0], sn_argument_given(a, "sentencepiece"), &t, error);
     if (status) return status;
     status = sn_argument(a, "decode") ? decode(a, t, error) : encode(a, t, error);
@@ -162,6 +217,8 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
 static const sn_option options[] = {
     {"file", 'f', "PATH", "the text of a file; without TEXT and --file, standard input"},
     {"decode", 'd', "IDS", "the text of some ids: \"1,15043,29892\""},
+    {"chat", 0, "FILE", "the ids of a whole request, {\"messages\": [...]}, as `chat` would send it; -1 where a picture stands"},
+    {"template", 0, "NAME", "with --chat: another prompt template than the model's own"},
     {"count", 'c', NULL, "how many tokens, nothing else"},
     {"json", 0, NULL, "{\"ids\": [...], \"pieces\": [...]}, or {\"text\": ...} with --decode"},
     {"no-special", 0, NULL, "without the tokens that begin and end a text; with --decode, special tokens are left out"},
@@ -173,4 +230,4 @@ const sn_command sn_command_tokenize = {
     .name = "tokenize", .summary = "text to token ids, and back", .plain = "MODEL [TEXT]", .min_plain = 1, .max_plain = 2,
     .details = "MODEL is a model's folder, or a vocabulary alone: tokenizer.json, tokenizer.model, vocab.json with merges.txt,\n"
                "vocab.txt, or a GGUF file. One line a token: id, piece. In a file or on standard input each byte that is no UTF-8 becomes U+FFFD.",
-    .example = "sensorium tokenize models/demo \"What is this?\"", .tables = (const sn_option *const[]){options, NULL}, .run = run};
+    .example = "sensorium tokenize models/demo \"What is this?\"", .tables = (const sn_option *const[]){options, sn_model_options, NULL}, .run = run};
