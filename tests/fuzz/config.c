@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     sn_error error = {0};
     json_t *root;
     part to;
-    if (sn_json_bytes("fuzz", (const char *)bytes, size, &root, &error)) return 0;
+    if (sn_json_file(path_of(bytes, size), 1 << 20, &root, &error)) return 0;
     if (!sn_config_read("fuzz", root, fields, &to, &error) && (to.hidden_size < 1 || to.hidden_size > SN_CONFIG_MAX)) abort();
     json_decref(root);
     return 0;
