@@ -458,6 +458,7 @@ static const sn_trace_task tasks[] = {
     {"tokenize", false, NULL, sn_trace_tokenize},
     {"train_step", true, NULL, run_train_step},
     {"load", false, NULL, sn_trace_load},
+    {"metric", false, NULL, sn_trace_metric},
     {"quantize", false, NULL, sn_trace_quantize},
 };
 

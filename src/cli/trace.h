@@ -28,6 +28,7 @@ typedef struct sn_trace_task {
 sn_status sn_trace_load(sn_tracer *t);     /* every tensor of files of any format */
 sn_status sn_trace_quantize(sn_tracer *t); /* a tensor in block types, bytes and values */
 sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop strings, choices over a table of logits */
+sn_status sn_trace_metric(sn_tracer *t);         /* scores of predictions against references */
 sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains */
 
 /* How pictures are taken: options.exif (apply | ignore), alpha (white | drop), gray16 (shift | clip) and resize_order (horizontal |
