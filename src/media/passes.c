@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { PRECISION = 22, HALF = 1 << (PRECISION - 1) };
+enum { PRECISION = 22, HALF = 1 << (PRECISION - 1), LOW_BITS = 12 };
 
 /* ---- weights ---- */
 
@@ -13,18 +13,18 @@ void sn_kernel_free(sn_kernel *k) {
     sn_free(k->begin);
     sn_free(k->length);
     sn_free(k->flat);
-    sn_free(k->wide);
+    sn_free(k->halves);
     *k = (sn_kernel){0};
 }
 
 bool sn_kernel_new(const sn_taps *t, int origin, int channels, sn_kernel *k) {
-    *k = (sn_kernel){.count = t->count, .most = t->most, .channels = channels, .blocks = (t->most * channels + SN_PASS_BLOCK - 1) / SN_PASS_BLOCK};
-    size_t count = (size_t)t->count, most = (size_t)t->most, stride = (size_t)k->blocks * SN_PASS_BLOCK;
+    *k = (sn_kernel){.count = t->count, .most = t->most, .channels = channels, .groups = (t->most + 2 * SN_PASS_GROUP - 2) / SN_PASS_GROUP};
+    size_t count = (size_t)t->count, most = (size_t)t->most, stride = channels ? 2 * SN_PASS_GROUP * (size_t)k->groups : 0;
     k->begin = sn_alloc(count, sizeof *k->begin);
     k->length = sn_alloc(count, sizeof *k->length);
     k->flat = sn_alloc(count, most * sizeof *k->flat);
-    k->wide = sn_alloc(count, stride * sizeof *k->wide);
-    if (!k->begin || !k->length || !k->flat || !k->wide) {
+    k->halves = sn_alloc(count, stride * sizeof *k->halves);
+    if (!k->begin || !k->length || !k->flat || !k->halves) {
         sn_kernel_free(k);
         return false;
     }
@@ -34,7 +34,11 @@ bool sn_kernel_new(const sn_taps *t, int origin, int channels, sn_kernel *k) {
             double weight = t->weight[i * most + j];
             k->flat[i * most + j] = (int32_t)(weight * (1 << PRECISION) + (weight < 0 ? -0.5 : 0.5));
         }
-        for (size_t j = 0; j < most * (size_t)channels; j++) k->wide[i * stride + j] = k->flat[i * most + j / (size_t)channels];
+        for (size_t j = 0; j < most && channels; j++) {
+            size_t place = (size_t)(k->begin[i] % SN_PASS_GROUP) + j, at = i * stride + place / SN_PASS_GROUP * 2 * SN_PASS_GROUP + place % SN_PASS_GROUP;
+            k->halves[at] = (int16_t)(k->flat[i * most + j] >> LOW_BITS);
+            k->halves[at + SN_PASS_GROUP] = (int16_t)(k->flat[i * most + j] & ((1 << LOW_BITS) - 1));
+        }
     }
     return true;
 }
@@ -51,27 +55,67 @@ INLINE uint8_t clipped(int32_t sum) {
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-INLINE void widen(const uint8_t *from, size_t count, int32_t *to) {
-    for (size_t i = 0; i < count; i++) to[i] = from[i];
+typedef int16_t shorts __attribute__((vector_size(16), aligned(2), may_alias));
+typedef uint8_t bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+typedef int64_t pairs __attribute__((vector_size(16), may_alias));
+typedef uint32_t sums __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t signed_sums __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Products of eight pairs of 16 bits, neighbours added. */
+INLINE sums products(shorts a, shorts b) {
+#if defined(__SSE2__)
+    return (sums)__builtin_ia32_pmaddwd128(a, b);
+#else
+    sums out;
+    for (int i = 0; i < 4; i++) out[i] = (uint32_t)(a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1]);
+    return out;
+#endif
 }
 
-INLINE void horizontal(const sn_kernel *k, int channels, int from, int to, const int32_t *line, uint8_t *out) {
-    int blocks = k->blocks;
+INLINE void pack(const uint8_t *from, int pixels, int channels, int at, uint8_t *line) {
+    const bytes16 three = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 16, 16, 16, 16}, none = {0};
+    for (int i = 0; i < pixels;) {
+        uint8_t *group = line + (size_t)((at + i) / SN_PASS_GROUP) * SN_PASS_GROUP_BYTES;
+        int place = (at + i) % SN_PASS_GROUP;
+        if (channels == 3 && place == 0 && pixels - i >= 6) { /* sixteen bytes are read, twelve taken */
+            *(bytes16 *)group = __builtin_shuffle(*(const bytes16 *)(from + 3 * (size_t)i), none, three);
+            i += SN_PASS_GROUP;
+            continue;
+        }
+        for (int c = 0; c < channels; c++) group[SN_PASS_GROUP * c + place] = from[(size_t)i * (size_t)channels + (size_t)c];
+        i++;
+    }
+}
+
+INLINE shorts twice(const int16_t *four) {
+    int64_t word;
+    memcpy(&word, four, sizeof word);
+    return (shorts)(pairs){word, word};
+}
+
+/* Sums wrap like those of 32 bits that they stand for: high halves count 2^12 times. */
+INLINE void horizontal(const sn_kernel *k, int channels, int from, int to, const uint8_t *line, uint8_t *out) {
+    const bytes16 zero = {0};
+    const bytes16 first = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, last = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     for (int x = from; x < to; x++) {
-        const int32_t *w = k->wide + (size_t)x * (size_t)blocks * SN_PASS_BLOCK, *p = line + k->begin[x] * channels;
-        ints a = {0}, b = {0}, c = {0};
-        for (int i = 0; i < blocks; i++, p += SN_PASS_BLOCK, w += SN_PASS_BLOCK) {
-            a += *(const ints *)p * *(const ints *)w;
-            b += *(const ints *)(p + 8) * *(const ints *)(w + 8);
-            c += *(const ints *)(p + 16) * *(const ints *)(w + 16);
+        const int16_t *w = k->halves + (size_t)x * (size_t)k->groups * 2 * SN_PASS_GROUP;
+        const uint8_t *p = line + (size_t)(k->begin[x] / SN_PASS_GROUP) * SN_PASS_GROUP_BYTES;
+        int groups = (k->begin[x] % SN_PASS_GROUP + k->length[x] + SN_PASS_GROUP - 1) / SN_PASS_GROUP;
+        sums high_rg = {0}, low_rg = {0}, high_ba = {0}, low_ba = {0};
+        for (int i = 0; i < groups; i++, p += SN_PASS_GROUP_BYTES, w += 2 * SN_PASS_GROUP) {
+            bytes16 group = *(const bytes16 *)p;
+            shorts rg = (shorts)__builtin_shuffle(group, zero, first), ba = (shorts)__builtin_shuffle(group, zero, last);
+            shorts high = twice(w), low = twice(w + SN_PASS_GROUP);
+            high_rg += products(rg, high), low_rg += products(rg, low);
+            high_ba += products(ba, high), low_ba += products(ba, low);
         }
-        int32_t lanes[SN_PASS_BLOCK];
-        memcpy(lanes, &a, 32), memcpy(lanes + 8, &b, 32), memcpy(lanes + 16, &c, 32);
-        for (int n = 0; n < channels; n++) {
-            int32_t sum = HALF;
-            for (int i = n; i < SN_PASS_BLOCK; i += channels) sum += lanes[i];
-            out[x * channels + n] = clipped(sum);
-        }
+        sums rg = (high_rg << LOW_BITS) + low_rg, ba = (high_ba << LOW_BITS) + low_ba;
+        signed_sums even = {0, 2, 4, 6}, odd = {1, 3, 5, 7};
+        signed_sums value = (signed_sums)(__builtin_shuffle(rg, ba, even) + __builtin_shuffle(rg, ba, odd) + HALF) >> PRECISION;
+        value &= ~(value >> 31);
+        signed_sums over = value > 255;
+        value = (value & ~over) | (over & 255);
+        for (int c = 0; c < channels; c++) out[x * channels + c] = (uint8_t)value[c];
     }
 }
 
@@ -109,15 +153,15 @@ INLINE void vertical(const sn_kernel *k, int row, const uint8_t *const *lines, s
 }
 
 #define BUILD(name, attribute)                                                                                                                               \
-    attribute static void widen_##name(const uint8_t *from, size_t count, int32_t *to) { widen(from, count, to); }                                          \
-    attribute static void horizontal_##name(const sn_kernel *k, int from, int to, const int32_t *line, uint8_t *out) {                                       \
+    attribute static void pack_##name(const uint8_t *from, int pixels, int channels, int at, uint8_t *line) { pack(from, pixels, channels, at, line); }      \
+    attribute static void horizontal_##name(const sn_kernel *k, int from, int to, const uint8_t *line, uint8_t *out) {                                       \
         if (k->channels == 3) horizontal(k, 3, from, to, line, out);                                                                                         \
         else horizontal(k, k->channels, from, to, line, out);                                                                                                \
     }                                                                                                                                                        \
     attribute static void vertical_##name(const sn_kernel *k, int row, const uint8_t *const *lines, size_t offset, size_t bytes, uint8_t *out) {             \
         vertical(k, row, lines, offset, bytes, out);                                                                                                         \
     }                                                                                                                                                        \
-    static const sn_passes passes_##name = {widen_##name, horizontal_##name, vertical_##name};
+    static const sn_passes passes_##name = {pack_##name, horizontal_##name, vertical_##name};
 
 BUILD(plain, )
 #if defined(__x86_64__)

@@ -5,26 +5,30 @@
 
 #include "media/filter.h"
 
-/* Values that the horizontal loop takes at once: whole pixels of 1, 2, 3 or 4 channels. */
-enum { SN_PASS_BLOCK = 24 };
+/* The horizontal loop reads lines in groups of four pixels, channel by channel: rrrr gggg bbbb aaaa, 16 bytes; a picture of fewer
+ * channels leaves the last ones 0. */
+enum { SN_PASS_GROUP = 4, SN_PASS_GROUP_BYTES = 16 };
 
-/* Integer weights of one axis. `flat` has the plain ones [count, most]; `wide` (where the axis runs along a line) repeats each
- * weight for every channel and fills up with zeros to whole blocks [count, blocks * SN_PASS_BLOCK]. */
+/* Integer weights of one axis. `flat` has the plain ones [count, most]; `halves` (where the axis runs along a line) has them for
+ * whole groups [count, groups, 2, 4], each weight as its high half and its low 12 bits, so that products are of 16 bits: zeros
+ * stand before the first input's place in its group and behind the last one's. */
 typedef struct sn_kernel {
-    int count, most, channels, blocks;
+    int count, most, channels, groups;
     int *begin, *length;
-    int32_t *flat, *wide;
+    int32_t *flat;
+    int16_t *halves;
 } sn_kernel;
 
-/* From taps to fixed point with 22 bits behind the point; begins are counted from input `origin`. channels > 0: also the wide
- * form. False without memory. */
+/* From taps to fixed point with 22 bits behind the point; begins are counted from input `origin`. channels > 0: also the
+ * halves. False without memory. */
 bool sn_kernel_new(const sn_taps *taps, int origin, int channels, sn_kernel *kernel);
 void sn_kernel_free(sn_kernel *kernel);
 
 typedef struct sn_passes {
-    void (*widen)(const uint8_t *from, size_t count, int32_t *to);
-    /* Outputs [from, to) of a line, to out (which begins at output 0). Behind the line up to most * channels + SN_PASS_BLOCK values more are read, and do not count. */
-    void (*horizontal)(const sn_kernel *kernel, int from, int to, const int32_t *line, uint8_t *out);
+    /* Pixels of `channels` channels into the places [at, at + pixels) of a line in groups. */
+    void (*pack)(const uint8_t *from, int pixels, int channels, int at, uint8_t *line);
+    /* Outputs [from, to) of a line in groups, to out (which begins at output 0). */
+    void (*horizontal)(const sn_kernel *kernel, int from, int to, const uint8_t *line, uint8_t *out);
     /* Bytes [0, bytes) of output `row`; lines[i] + offset is where input i begins. */
     void (*vertical)(const sn_kernel *kernel, int row, const uint8_t *const *lines, size_t offset, size_t bytes, uint8_t *out);
 } sn_passes;

@@ -19,7 +19,7 @@ typedef struct job {
     sn_kernel kernel_x, kernel_y;
     uint8_t *fill;         /* a line of the canvas without picture */
     int first_column, columns; /* of the canvas, that the pass along x reads */
-    int32_t *wide_line;    /* they, of one line */
+    uint8_t *groups;       /* they, of one line, as the pass along x takes them */
     uint8_t *between;      /* what the first pass made */
     const uint8_t **lines; /* its lines, some of them in `between`, others of the picture itself */
 } job;
@@ -45,10 +45,10 @@ static void line_along(const job *j, const uint8_t *line, const uint8_t *filled,
         memcpy(out + (size_t)(left - first) * (size_t)channels, seen, count);
         return;
     }
-    j->passes->widen(seen, count, j->wide_line + (size_t)(left - first) * (size_t)channels);
+    j->passes->pack(seen, right - left, channels, left - first, j->groups);
     while (from < to && j->x.begin[from] + j->x.length[from] <= left) from++;
     while (to > from && j->x.begin[to - 1] >= right) to--;
-    j->passes->horizontal(&j->kernel_x, from, to, j->wide_line, out);
+    j->passes->horizontal(&j->kernel_x, from, to, j->groups, out);
 }
 
 /* The pass along x, or the window's columns, for the lines [first, first + count) that the pass along y needs. */
@@ -61,8 +61,8 @@ static sn_status pass_along(job *j, int first, int count, sn_error *error) {
     if (!j->lines || !j->between) return sn_fail_memory(error);
     uint8_t *filled = j->between, *next = j->between + columns;
     if (j->fill && j->wide) {
-        j->passes->widen(j->fill, (size_t)j->columns * (size_t)j->image->channels, j->wide_line);
-        j->passes->horizontal(&j->kernel_x, 0, j->r->columns, j->wide_line, filled);
+        j->passes->pack(j->fill, j->columns, j->image->channels, 0, j->groups);
+        j->passes->horizontal(&j->kernel_x, 0, j->r->columns, j->groups, filled);
     } else if (j->fill) {
         memcpy(filled, j->fill, columns);
     }
@@ -118,17 +118,16 @@ static sn_status run_filter(job *j, sn_image *out, sn_error *error) {
     j->first_column = (int)r->left, j->columns = r->columns;
     if (j->wide) j->columns = sn_taps_span(&j->x, &j->first_column);
     if (j->tall) count = sn_taps_span(&j->y, &first);
-    /* the kernel reads whole blocks: behind the line there are zeros for as much as the longest one needs */
-    size_t room = (size_t)(j->columns + j->x.most) * (size_t)channels + SN_PASS_BLOCK;
-    if ((j->wide && (!sn_kernel_new(&j->x, j->first_column, channels, &j->kernel_x) || !(j->wide_line = sn_alloc(room, sizeof *j->wide_line)))) ||
+    size_t groups = (size_t)j->columns / SN_PASS_GROUP + 1; /* the last one may be in part */
+    if ((j->wide && (!sn_kernel_new(&j->x, j->first_column, channels, &j->kernel_x) || !(j->groups = sn_alloc(groups, SN_PASS_GROUP_BYTES)))) ||
         (j->tall && !sn_kernel_new(&j->y, first, 0, &j->kernel_y)))
         return sn_fail_memory(error);
     sn_status status = down_first ? pass_down(j, first, count, error) : pass_along(j, first, count, error);
     for (int y = 0; y < r->rows && !status; y++) {
         uint8_t *to = out->pixels + (size_t)y * bytes;
         if (down_first) {
-            j->passes->widen(j->between + (size_t)y * (size_t)(j->columns * channels), (size_t)(j->columns * channels), j->wide_line);
-            j->passes->horizontal(&j->kernel_x, 0, r->columns, j->wide_line, to);
+            j->passes->pack(j->between + (size_t)y * (size_t)(j->columns * channels), j->columns, channels, 0, j->groups);
+            j->passes->horizontal(&j->kernel_x, 0, r->columns, j->groups, to);
         } else if (j->tall) {
             j->passes->vertical(&j->kernel_y, y, j->lines, 0, bytes, to);
         } else {
@@ -216,7 +215,7 @@ sn_status sn_image_resize(const sn_image *image, const sn_resize *r, sn_image *o
     sn_kernel_free(&j.kernel_x);
     sn_kernel_free(&j.kernel_y);
     sn_free(j.fill);
-    sn_free(j.wide_line);
+    sn_free(j.groups);
     sn_free(j.between);
     sn_free(j.lines);
     sn_image_free(&straight);
