@@ -87,35 +87,59 @@ INLINE void pack(const uint8_t *from, int pixels, int channels, int at, uint8_t 
     }
 }
 
-INLINE shorts twice(const int16_t *four) {
-    int64_t word;
-    memcpy(&word, four, sizeof word);
-    return (shorts)(pairs){word, word};
-}
+/* The sums of one output over its groups: {r01, r23, g01, g23, b01, b23, a01, a23}, which lack but the addition of neighbours.
+ * They wrap like those of 32 bits that they stand for: high halves count 2^12 times. */
+typedef void accumulate(const uint8_t *groups, const int16_t *halves, int count, sums to[2]);
 
-/* Sums wrap like those of 32 bits that they stand for: high halves count 2^12 times. */
-INLINE void horizontal(const sn_kernel *k, int channels, int from, int to, const uint8_t *line, uint8_t *out) {
+static inline void accumulate_plain(const uint8_t *p, const int16_t *w, int count, sums to[2]) {
     const bytes16 zero = {0};
     const bytes16 first = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, last = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    sums high_rg = {0}, low_rg = {0}, high_ba = {0}, low_ba = {0};
+    for (int i = 0; i < count; i++, p += SN_PASS_GROUP_BYTES, w += 2 * SN_PASS_GROUP) {
+        int64_t word[2];
+        memcpy(word, w, sizeof word);
+        bytes16 group = *(const bytes16 *)p;
+        shorts rg = (shorts)__builtin_shuffle(group, zero, first), ba = (shorts)__builtin_shuffle(group, zero, last);
+        shorts high = (shorts)(pairs){word[0], word[0]}, low = (shorts)(pairs){word[1], word[1]};
+        high_rg += products(rg, high), low_rg += products(rg, low);
+        high_ba += products(ba, high), low_ba += products(ba, low);
+    }
+    to[0] = (high_rg << LOW_BITS) + low_rg, to[1] = (high_ba << LOW_BITS) + low_ba;
+}
+
+#if defined(__x86_64__)
+typedef char bytes_of_group __attribute__((vector_size(16)));
+typedef int16_t shorts16 __attribute__((vector_size(32)));
+typedef int64_t quads __attribute__((vector_size(32)));
+typedef uint32_t sums8 __attribute__((vector_size(32)));
+
+__attribute__((target("avx2"))) static inline void accumulate_avx2(const uint8_t *p, const int16_t *w, int count, sums to[2]) {
+    sums8 high = {0}, low = {0};
+    for (int i = 0; i < count; i++, p += SN_PASS_GROUP_BYTES, w += 2 * SN_PASS_GROUP) {
+        int64_t word[2];
+        memcpy(word, w, sizeof word);
+        shorts16 group = __builtin_ia32_pmovzxbw256((bytes_of_group)*(const bytes16 *)p);
+        high += (sums8)__builtin_ia32_pmaddwd256(group, (shorts16)(quads){word[0], word[0], word[0], word[0]});
+        low += (sums8)__builtin_ia32_pmaddwd256(group, (shorts16)(quads){word[1], word[1], word[1], word[1]});
+    }
+    low += high << LOW_BITS;
+    memcpy(to, &low, sizeof low);
+}
+#endif
+
+INLINE void horizontal(const sn_kernel *k, int channels, int from, int to, const uint8_t *line, uint8_t *out, accumulate *add_up) {
+    const signed_sums even = {0, 2, 4, 6}, odd = {1, 3, 5, 7};
     for (int x = from; x < to; x++) {
-        const int16_t *w = k->halves + (size_t)x * (size_t)k->groups * 2 * SN_PASS_GROUP;
-        const uint8_t *p = line + (size_t)(k->begin[x] / SN_PASS_GROUP) * SN_PASS_GROUP_BYTES;
-        int groups = (k->begin[x] % SN_PASS_GROUP + k->length[x] + SN_PASS_GROUP - 1) / SN_PASS_GROUP;
-        sums high_rg = {0}, low_rg = {0}, high_ba = {0}, low_ba = {0};
-        for (int i = 0; i < groups; i++, p += SN_PASS_GROUP_BYTES, w += 2 * SN_PASS_GROUP) {
-            bytes16 group = *(const bytes16 *)p;
-            shorts rg = (shorts)__builtin_shuffle(group, zero, first), ba = (shorts)__builtin_shuffle(group, zero, last);
-            shorts high = twice(w), low = twice(w + SN_PASS_GROUP);
-            high_rg += products(rg, high), low_rg += products(rg, low);
-            high_ba += products(ba, high), low_ba += products(ba, low);
-        }
-        sums rg = (high_rg << LOW_BITS) + low_rg, ba = (high_ba << LOW_BITS) + low_ba;
-        signed_sums even = {0, 2, 4, 6}, odd = {1, 3, 5, 7};
-        signed_sums value = (signed_sums)(__builtin_shuffle(rg, ba, even) + __builtin_shuffle(rg, ba, odd) + HALF) >> PRECISION;
+        unsigned begin = (unsigned)k->begin[x], groups = (begin % SN_PASS_GROUP + (unsigned)k->length[x] + SN_PASS_GROUP - 1) / SN_PASS_GROUP;
+        sums sum[2];
+        add_up(line + begin / SN_PASS_GROUP * SN_PASS_GROUP_BYTES, k->halves + (size_t)x * (size_t)k->groups * 2 * SN_PASS_GROUP, (int)groups, sum);
+        signed_sums value = (signed_sums)(__builtin_shuffle(sum[0], sum[1], even) + __builtin_shuffle(sum[0], sum[1], odd) + HALF) >> PRECISION;
         value &= ~(value >> 31);
         signed_sums over = value > 255;
         value = (value & ~over) | (over & 255);
-        for (int c = 0; c < channels; c++) out[x * channels + c] = (uint8_t)value[c];
+        const bytes16 lowest = {0, 4, 8, 12};
+        bytes16 pixel = __builtin_shuffle((bytes16)value, lowest);
+        memcpy(out + (size_t)x * (size_t)channels, &pixel, (size_t)channels);
     }
 }
 
@@ -155,8 +179,8 @@ INLINE void vertical(const sn_kernel *k, int row, const uint8_t *const *lines, s
 #define BUILD(name, attribute)                                                                                                                               \
     attribute static void pack_##name(const uint8_t *from, int pixels, int channels, int at, uint8_t *line) { pack(from, pixels, channels, at, line); }      \
     attribute static void horizontal_##name(const sn_kernel *k, int from, int to, const uint8_t *line, uint8_t *out) {                                       \
-        if (k->channels == 3) horizontal(k, 3, from, to, line, out);                                                                                         \
-        else horizontal(k, k->channels, from, to, line, out);                                                                                                \
+        if (k->channels == 3) horizontal(k, 3, from, to, line, out, accumulate_##name);                                                                                         \
+        else horizontal(k, k->channels, from, to, line, out, accumulate_##name);                                                                                                \
     }                                                                                                                                                        \
     attribute static void vertical_##name(const sn_kernel *k, int row, const uint8_t *const *lines, size_t offset, size_t bytes, uint8_t *out) {             \
         vertical(k, row, lines, offset, bytes, out);                                                                                                         \
