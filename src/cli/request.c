@@ -16,7 +16,7 @@ static sn_status read_part(const char *where, const json_t *part, const char *fo
     if (strcmp(type, "text") == 0 && text) {
         *out = (sn_content){.text = sn_arena_strdup(arena, text)};
     } else if (strcmp(type, "image") == 0 && path) {
-        *out = (sn_content){.is_media = true, .text = path_in(arena, folder, path)};
+        *out = (sn_content){.is_media = true, .squash = sn_json_bool(part, "squash_224", false), .text = path_in(arena, folder, path)};
     } else {
         return sn_fail(error, SN_ERROR_SUPPORT, "%s: a content part of type %s without what it needs, or not supported", where, type);
     }
@@ -39,6 +39,7 @@ static sn_status read_content(const char *where, const json_t *value, const char
 sn_status sn_request_read(const char *where, const json_t *object, const char *folder, sn_arena *arena, sn_request *out, sn_error *error) {
     *out = (sn_request){0};
     const json_t *prompt = sn_json_at(object, "prompt"), *messages = sn_json_at(object, "messages");
+    if (!prompt && !messages) prompt = sn_json_at(object, "inputs");
     if (prompt) return read_content(where, prompt, folder, arena, &out->prompt, &out->num_prompt, error);
     size_t n = json_array_size(messages);
     if (!json_is_array(messages) || n == 0) return sn_fail(error, SN_ERROR_INPUT, "%s: expected messages or prompt", where);
@@ -68,7 +69,7 @@ sn_status sn_request_files(const char *where, const json_t *object, const char *
     }
     struct { const char *name; const char **place; } known[] = {
         {"llm", &out->llm}, {"vision", &out->vision}, {"connector", &out->connector}, {"base", &out->base}, {"delta", &out->delta},
-        {"tokenizer", &out->tokenizer}, {"main", &out->main}, {"audio", &out->audio}};
+        {"tokenizer", &out->tokenizer}, {"dir", &out->main}, {"main", &out->main}, {"audio", &out->audio}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const char *path = sn_json_string(roles, known[i].name);
         if (path && !(*known[i].place = path_in(arena, folder, path))) return sn_fail_memory(error);
@@ -79,7 +80,7 @@ sn_status sn_request_files(const char *where, const json_t *object, const char *
 
 sn_status sn_request_options(const char *where, const json_t *object, sn_generate_options *options, sn_error *error) {
     static const char *const names[] = {"max_new_tokens", "min_new_tokens", "min_length", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
-                                        "repetition_penalty", "no_repeat_ngram_size", "num_beams", "length_penalty", "num_return_sequences", "max_length", "seed", "early_stopping"};
+                                        "repetition_penalty", "no_repeat_ngram_size", "num_beams", "length_penalty", "num_return_sequences", "max_length", "seed", "early_stopping", "min_word_tokens", "ret_scale_factor"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *value = sn_json_at(object, names[i]);
         if (!value) continue;

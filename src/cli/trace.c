@@ -122,6 +122,36 @@ static sn_status sample_probabilities(sn_tracer *t, const float *last, const sn_
     return status;
 }
 
+/* mean_nll: the mean log-likelihood of the prompt's words, each after what stands before it. */
+static sn_status put_likelihood(sn_tracer *t, const sn_prompt *prompt, const float *logits) {
+    int64_t vocab = t->model->lm.vocab_size, words = 0;
+    double sum = 0;
+    float *row = sn_alloc((size_t)vocab, sizeof *row);
+    if (!row) return sn_fail_memory(t->error);
+    for (size_t i = 1; i < prompt->ids.count; i++) {
+        if (prompt->ids.data[i] < 0) continue;
+        memcpy(row, logits + (int64_t)(i - 1) * vocab, (size_t)vocab * sizeof *row);
+        sn_log_softmax(row, vocab);
+        sum += (double)row[prompt->ids.data[i]], words++;
+    }
+    if (words) json_object_set_new(t->values, "mean_nll", json_real(sum / (double)words));
+    sn_free(row);
+    return SN_OK;
+}
+
+/* embed.text: what the hidden state at every position asks for. */
+static sn_status put_queries(sn_tracer *t, sn_lm_session *session, const sn_prompt *prompt, const float *rows) {
+    int64_t positions = (int64_t)prompt->ids.count, size = t->model->lm.query_size;
+    sn_sequence sequence = {0};
+    float *queries = sn_alloc((size_t)positions, (size_t)size * sizeof *queries);
+    sn_status status = queries ? SN_OK : sn_fail_memory(t->error);
+    if (!status) status = sn_lm_extend_query(session, &(sn_lm_row){.sequence = &sequence, .ids = prompt->ids.data, .count = positions, .media = rows}, 1, true, queries, t->error);
+    if (!status) sn_trace_put(&t->trace, "embed.text", SN_TYPE_F32, SN_SHAPE(positions, size), queries);
+    sn_sequence_free(session, &sequence);
+    sn_free(queries);
+    return status;
+}
+
 static sn_status run_logits(sn_tracer *t) {
     sn_model *m = t->model;
     sn_prompt prompt = {0};
@@ -145,6 +175,8 @@ static sn_status run_logits(sn_tracer *t) {
         status = sn_penalty_ids(m, &prompt, &counted, t->error);
         if (!status) status = sample_probabilities(t, last, &counted);
     }
+    if (!status) status = put_likelihood(t, &prompt, logits);
+    if (!status && m->lm.query) status = put_queries(t, &session, &prompt, rows);
     sn_sequence_free(&session, &sequence);
     sn_lm_session_close(&session);
     sn_ids_free(&counted);
@@ -159,6 +191,7 @@ static sn_status run_logits(sn_tracer *t) {
 
 typedef struct inputs {
     const char *pictures[SN_MAX_MEDIA], *texts[SN_MAX_MEDIA];
+    bool squash[SN_MAX_MEDIA];
     int num_pictures, num_texts;
 } inputs;
 
@@ -168,6 +201,7 @@ static sn_status read_inputs(sn_tracer *t, inputs *in) {
     sn_status status = sn_request_read("request.json", t->request, t->folder, t->arena, &request, t->error);
     for (int i = 0; i < request.num_prompt && !status; i++) {
         if (in->num_pictures == SN_MAX_MEDIA || in->num_texts == SN_MAX_MEDIA) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: too many inputs");
+        if (request.prompt[i].is_media) in->squash[in->num_pictures] = request.prompt[i].squash;
         if (request.prompt[i].is_media) in->pictures[in->num_pictures++] = request.prompt[i].text;
         else in->texts[in->num_texts++] = request.prompt[i].text;
     }
@@ -269,6 +303,8 @@ static sn_status run_embed(sn_tracer *t) {
 
 /* ---- preprocess ---- */
 
+enum { SQUASHED = 224 }; /* pictures from an address, whatever the tower takes (fromage.md 5) */
+
 static sn_status preprocess_as(sn_tracer *t, const inputs *in, const char *aspect, sn_image_processor processor) {
     processor.pad_square = strcmp(aspect, "pad") == 0;
     size_t size = 3 * (size_t)processor.width * (size_t)processor.height;
@@ -277,10 +313,13 @@ static sn_status preprocess_as(sn_tracer *t, const inputs *in, const char *aspec
     for (int i = 0; i < in->num_pictures && !status; i++) {
         sn_image image = {0};
         sn_image_options options;
+        processor.squash = in->squash[i] ? SQUASHED : 0;
         status = sn_trace_picture_options(t, &options, &processor.order);
         if (!status) status = sn_image_open(in->pictures[i], &options, &image, t->error);
         if (!status) status = sn_image_process(&processor, &image, all + (size_t)i * size, t->error);
         sn_image_free(&image);
+        if (!status)
+            sn_trace_put(&t->trace, sn_arena_format(t->arena, "pixel_values.%d", i), SN_TYPE_F32, SN_SHAPE(3, processor.height, processor.width), all + (size_t)i * size);
     }
     const char *name = strcmp(aspect, "square") == 0 ? "pixel_values" : "pixel_values.pad";
     if (!status) sn_trace_put(&t->trace, name, SN_TYPE_F32, SN_SHAPE(in->num_pictures, 3, processor.height, processor.width), all);
@@ -450,7 +489,9 @@ static sn_status write_results(sn_tracer *t, const char *out) {
 static const sn_trace_task tasks[] = {
     {"generate", false, "op", sn_trace_table_generate},
     {"generate", false, "runs", sn_trace_table_generate},
+    {"generate", true, "options.num_words", sn_trace_generate_parts},
     {"generate", true, NULL, run_generate},
+    {"retrieve", true, "queries", sn_trace_retrieve},
     {"logits", true, NULL, run_logits},
     {"embed", true, NULL, run_embed},
     {"preprocess", false, "op", sn_trace_image},
@@ -474,6 +515,7 @@ static sn_status trace_case(sn_tracer *t, const char *out) {
         status = sn_request_files("request.json", t->request, t->folder, t->arena, &files, t->error);
         if (!status) status = sn_engine_new(0, &t->engine, t->error);
         if (!status) status = sn_model_open(t->engine, &files, &t->model, t->error);
+        if (!status && sn_json_bool(t->options, "squash_224", false)) t->model->processor.squash = SQUASHED;
         if (!status) sn_engine_set_trace(t->engine, &t->trace);
     }
     if (!status) status = task->run(t);

@@ -31,6 +31,9 @@ sn_status sn_trace_table_generate(sn_tracer *t); /* search, processors, stop str
 sn_status sn_trace_metric(sn_tracer *t);         /* scores of predictions against references */
 sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains */
 
+sn_status sn_trace_generate_parts(sn_tracer *t); /* an answer with pictures of a gallery */
+sn_status sn_trace_retrieve(sn_tracer *t);       /* a gallery's order by queries */
+
 /* How pictures are taken: options.exif (apply | ignore), alpha (white | drop), gray16 (shift | clip) and resize_order (horizontal |
  * auto) of the request; what is absent is as the published code has it. `order` may be NULL. */
 sn_status sn_trace_picture_options(const sn_tracer *t, sn_image_options *options, sn_resize_order *order);

@@ -79,7 +79,7 @@ static json_t *ids_json(const sn_ids *ids) {
 static sn_status search(sn_tracer *t, table *m, const json_t *prompt, const sn_generate_options *options, sn_answer *answers) {
     sn_status status = read_ids(t, prompt, m->vocab, &m->prompt, &m->prompt_count);
     sn_stepper stepper = {.context = m, .vocab = m->vocab, .start = start, .step = step};
-    return status ? status : sn_search(options, &stepper, m->prompt, m->prompt_count, false, NULL, NULL, answers, t->error);
+    return status ? status : sn_generate(options, &stepper, m->prompt, m->prompt_count, false, NULL, NULL, answers, t->error);
 }
 
 /* {"generated_ids": [[..]], "scores": [..] or null} */

@@ -36,6 +36,7 @@ static sn_tensor forward(sn_graph *g, const void *config, sn_tensor x, const sn_
                                   .page_table = in->page_table, .lengths = in->lengths};
     int32_t outer = sn_scope_enter(g, "decoder");
     for (int64_t l = 0; l < c->num_layers; l++) {
+        if (in->hidden) in->hidden[l] = x;
         int32_t scope = sn_scope_enter(g, "layers.%lld", (long long)l);
         attention.cache_layer = in->page_table == SN_NONE ? -1 : (int)l;
         x = sn_add(g, x, sn_self_attention(g, sn_rms_norm(g, "attention_norm", x, c->rms_norm_eps), &attention, &inputs, false));

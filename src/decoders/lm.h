@@ -13,10 +13,12 @@ typedef struct sn_lm_inputs {
     sn_tensor row_starts; /* i32 [rows + 1] */
     sn_tensor page_table; /* i32 [rows, pages], or SN_NONE: no cache */
     sn_tensor lengths;    /* i32 [rows] */
+    sn_tensor *hidden;    /* [num_layers]: gets what enters each layer; may be NULL */
 } sn_lm_inputs;
 
 typedef struct sn_lm {
-    int64_t hidden_size, vocab_size, num_layers, num_kv_heads, head_dim, max_positions;
+    int64_t hidden_size; /* of what embed gives and forward takes and gives */
+    int64_t vocab_size, num_layers, num_kv_heads, head_dim, max_positions;
     const void *config;
     /* ids i32 [tokens] → [tokens, hidden] */
     sn_tensor (*embed)(sn_graph *g, const void *config, sn_tensor ids);
@@ -24,6 +26,11 @@ typedef struct sn_lm {
     sn_tensor (*forward)(sn_graph *g, const void *config, sn_tensor x, const sn_lm_inputs *in);
     /* the head's weight [vocab, hidden] */
     sn_tensor (*head)(sn_graph *g, const void *config);
+    /* Where hidden states ask for something beside the next token (FROMAGe: for a picture), else NULL: what entered each
+     * layer [num_layers] and the last hidden states → [tokens, query_size] */
+    sn_tensor (*query)(sn_graph *g, const void *query_config, const sn_tensor *hidden, sn_tensor last);
+    const void *query_config;
+    int64_t query_size;
 } sn_lm;
 
 #endif

@@ -74,7 +74,9 @@ static void give(listener *l) {
 
 static bool on_id(void *context, int32_t id) {
     listener *l = context;
+    const sn_model *m = l->request->model;
     bool stopped = sn_text_stream_push(&l->stream, id);
+    if (!l->request->all_ids && m->query_id >= 0) stopped |= id == m->query_id || (id == m->cut_id && l->ids > 0);
     give(l);
     l->ids++;
     if (l->request->on_id) l->request->on_id(l->request->context, l->ids);
@@ -114,7 +116,7 @@ static sn_status search(const sn_answer_request *r, const sn_generate_options *o
         session->cancel = r->cancel;
         sn_stepper stepper = sn_lm_stepper_of(&prompt, session, ids->data + sequence->length, (int64_t)ids->count - sequence->length, rows);
         prompt.stepper.rows[0] = *sequence;
-        status = sn_search(options, &stepper, counted.data, (int64_t)counted.count, r->keep_logits, on_id, l, &l->reply->answer, error);
+        status = sn_generate(options, &stepper, counted.data, (int64_t)counted.count, r->keep_logits, on_id, l, &l->reply->answer, error);
         *sequence = prompt.stepper.rows[0];
         prompt.stepper.rows[0] = (sn_sequence){0};
         /* which beam the first row is nobody knows: the prompt is what they share */
@@ -140,6 +142,7 @@ sn_status sn_answer_prompt(const sn_answer_request *r, sn_reply *out, sn_error *
     sn_generate_options options = *r->options;
     for (int i = 0; i < m->num_eos && options.num_eos < SN_MAX_EOS; i++) options.eos[options.num_eos++] = m->eos[i];
     if (r->prompt->stop && options.num_stops < SN_MAX_STOPS) options.stops[options.num_stops++] = r->prompt->stop;
+    options.mark = m->query_id;
     sn_status status = sn_check_prompt_length(m, r->prompt, error);
     if (status) return status;
     int64_t room = m->lm.max_positions - (int64_t)r->prompt->ids.count;

@@ -35,6 +35,7 @@ typedef struct sn_answer_request {
     sn_sequence *sequence;
     const sn_generate_options *options; /* the template's stop and the model's eos are added */
     bool keep_logits, keep_stream;
+    bool all_ids; /* goes on where what follows could not be part of the answer any more (behind a query, a new line) */
     sn_on_text *on_text;
     void (*on_id)(void *context, int64_t ids); /* ids chosen so far; NULL = not wanted */
     void *context;

@@ -58,7 +58,7 @@ static sn_status reserve(sn_lm_session *s, sn_sequence *q, int64_t count, sn_err
 typedef struct step {
     const sn_lm *lm;
     int64_t tokens, rows, pages, media;
-    bool all, logits;
+    bool all, logits, query;
 } step;
 
 static void build(sn_graph *g, const void *context) {
@@ -73,7 +73,15 @@ static void build(sn_graph *g, const void *context) {
         x = sn_scatter_rows(g, x, media, sn_input(g, SN_TYPE_I32, SN_SHAPE(s->media)));
     }
     sn_name(g, x, "lm.inputs_embeds");
+    if (s->query && !(in.hidden = sn_arena_alloc(g->arena, (size_t)s->lm->num_layers, sizeof *in.hidden))) sn_graph_fail(g, "out of memory");
+    if (s->query && !in.hidden) return;
     x = s->lm->forward(g, s->lm->config, x, &in);
+    if (s->query) {
+        sn_name(g, x, "lm.last_hidden");
+        x = s->lm->query(g, s->lm->query_config, in.hidden, x);
+        sn_name(g, s->all ? x : sn_gather_rows(g, x, last), "query");
+        return;
+    }
     if (!s->logits) {
         sn_name(g, sn_gather_rows(g, x, last), "hidden");
         return;
@@ -85,8 +93,8 @@ static void build(sn_graph *g, const void *context) {
 }
 
 static sn_status program_of(sn_lm_session *s, const step *st, sn_program **out, sn_error *error) {
-    sn_program_key key = {.owner = s->store, .part = st->all ? "lm all" : st->logits ? "lm last" : "lm", .a = st->tokens, .b = st->rows, .c = st->media};
-    const char *result = st->logits ? "logits" : "hidden";
+    sn_program_key key = {.owner = s->store, .part = st->query ? st->all ? "lm query all" : "lm query" : st->all ? "lm all" : st->logits ? "lm last" : "lm", .a = st->tokens, .b = st->rows, .c = st->media};
+    const char *result = st->query ? "query" : st->logits ? "logits" : "hidden";
     return sn_engine_program(s->engine, &key, build, st, s->store, &result, 1, out, error);
 }
 
@@ -103,9 +111,7 @@ sn_status sn_lm_extend_memory(sn_lm_session *s, int64_t tokens, int64_t media, s
     return status;
 }
 
-sn_status sn_lm_extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bool all_positions, float *logits, sn_error *error) {
-    step st = step_of(s, num_rows);
-    st.all = all_positions, st.logits = logits != NULL;
+static sn_status extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, step st, float *out, sn_error *error) {
     for (int r = 0; r < num_rows; r++) {
         if (rows[r].count < 1 || rows[r].sequence->length + rows[r].count > s->lm.max_positions)
             return sn_fail(error, SN_ERROR_INPUT, "found %lld positions, the model's window holds 1 to %lld; shorten the prompt or use fewer pictures",
@@ -150,13 +156,26 @@ sn_status sn_lm_extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bo
     const void *inputs[] = {ids, positions, starts, table, lengths, last, media, media_at};
     sn_trace *trace = sn_engine_trace(s->engine);
     if (trace) trace->row_starts = starts, trace->rows = num_rows;
-    if (!status) status = sn_engine_run(s->engine, program, inputs, s->cache, s->cancel, &logits, error);
+    if (!status) status = sn_engine_run(s->engine, program, inputs, s->cache, s->cancel, &out, error);
     /* one look at what comes out; only when it is not finite is the step run again to find out where it began */
-    int64_t count = logits ? (all_positions ? st.tokens : num_rows) * s->lm.vocab_size : 0;
+    int64_t count = out ? (st.all ? st.tokens : num_rows) * (st.query ? s->lm.query_size : s->lm.vocab_size) : 0;
     for (int64_t i = 0; i < count && !status; i++)
-        if (!isfinite(logits[i])) status = sn_engine_check(s->engine, program, inputs, s->cache, error);
+        if (!isfinite(out[i])) status = sn_engine_check(s->engine, program, inputs, s->cache, error);
     if (trace) trace->row_starts = NULL;
     for (int r = 0; r < num_rows && !status; r++) rows[r].sequence->length += (int32_t)rows[r].count;
     sn_arena_free(arena);
     return status;
+}
+
+sn_status sn_lm_extend(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bool all_positions, float *logits, sn_error *error) {
+    step st = step_of(s, num_rows);
+    st.all = all_positions, st.logits = logits != NULL;
+    return extend(s, rows, num_rows, st, logits, error);
+}
+
+sn_status sn_lm_extend_query(sn_lm_session *s, const sn_lm_row *rows, int num_rows, bool all_positions, float *queries, sn_error *error) {
+    step st = step_of(s, num_rows);
+    st.all = all_positions, st.query = true;
+    if (!s->lm.query) return sn_fail(error, SN_ERROR_USAGE, "this language model finds nothing by its hidden states");
+    return extend(s, rows, num_rows, st, queries, error);
 }

@@ -43,6 +43,9 @@ void sn_sequence_cut(sn_lm_session *session, sn_sequence *sequence, int32_t leng
  * may be NULL. All rows or none advance. */
 sn_status sn_lm_extend(sn_lm_session *session, const sn_lm_row *rows, int num_rows, bool all_positions, float *logits, sn_error *error);
 
+/* Appends likewise; what the hidden states ask for: [rows, query_size] or [tokens, query_size], vectors of length 1. */
+sn_status sn_lm_extend_query(sn_lm_session *session, const sn_lm_row *rows, int num_rows, bool all_positions, float *queries, sn_error *error);
+
 /* Bytes that the graph of appending `tokens` to one row needs for its values, `media` of them rows. Nothing runs. */
 sn_status sn_lm_extend_memory(sn_lm_session *session, int64_t tokens, int64_t media, size_t *bytes, sn_error *error);
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 sn_generate_options sn_generate_defaults(void) {
-    return (sn_generate_options){.max_new_tokens = 512, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .num_beams = 1, .num_return = 1, .length_penalty = 1, .forced_eos = -1};
+    return (sn_generate_options){.max_new_tokens = 512, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .num_beams = 1, .num_return = 1, .length_penalty = 1, .forced_eos = -1, .mark = -1, .mark_factor = 1};
 }
 
 static const struct entry {
@@ -31,6 +31,8 @@ static const struct entry {
     {"num_beams", offsetof(sn_generate_options, num_beams), true, 1, 16},
     {"num_return_sequences", offsetof(sn_generate_options, num_return), true, 1, 16},
     {"max_length", offsetof(sn_generate_options, max_length), true, 1, 1 << 24},
+    {"min_word_tokens", offsetof(sn_generate_options, mark_after), true, 0, 1 << 20},
+    {"ret_scale_factor", offsetof(sn_generate_options, mark_factor), false, -1000, 1000},
     {"length_penalty", offsetof(sn_generate_options, length_penalty), false, -100, 100},
 };
 

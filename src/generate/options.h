@@ -31,6 +31,9 @@ typedef struct sn_generate_options {
     int num_bias, num_bad_words;
     const int32_t *suppress; /* ids that are never chosen */
     int num_suppress;
+    int32_t mark;            /* a token that asks for something (FROMAGe's [RET]), -1 = none: … */
+    int mark_after;          /* … never among the first tokens, … */
+    double mark_factor;      /* … then its raw score is multiplied, whatever its sign */
     uint64_t seed;
     int num_eos;
     int32_t eos[SN_MAX_EOS];

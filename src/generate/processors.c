@@ -71,6 +71,7 @@ static bool word_ends(const sn_word *w, const int32_t *ids, int64_t count, int64
 sn_status sn_process_scores(const sn_generate_options *o, const int32_t *ids, int64_t count, int64_t generated, float *s, int64_t vocab,
                             sn_error *error) {
     sn_status status = SN_OK;
+    if (o->mark >= 0 && o->mark < vocab) s[o->mark] = generated < o->mark_after ? -INFINITY : s[o->mark] * (float)o->mark_factor;
     for (int i = 0; i < o->num_bias; i++)
         if (word_ends(&o->bias[i], ids, count, vocab)) s[o->bias[i].ids[o->bias[i].count - 1]] += o->bias[i].bias;
     if (o->repetition_penalty != 1) status = penalise(o->repetition_penalty, ids, count, s, vocab, error);

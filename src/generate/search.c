@@ -223,7 +223,7 @@ static sn_status search_beams(const sn_generate_options *o, const sn_stepper *m,
     return status;
 }
 
-sn_status sn_search(const sn_generate_options *o, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count, bool keep_logits,
+sn_status sn_generate(const sn_generate_options *o, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count, bool keep_logits,
                     sn_on_id *on_id, void *context, sn_answer *out, sn_error *error) {
     for (int i = 0; i < o->num_return; i++) out[i] = (sn_answer){0};
     if (o->num_return > o->num_beams) return sn_fail(error, SN_ERROR_USAGE, "num_return_sequences: found %d, expected at most num_beams (%d)", o->num_return, o->num_beams);

@@ -27,7 +27,7 @@ void sn_answer_free(sn_answer *answer);
 
 /* out: options->num_return answers, best first (one without beams). A search that is cancelled leaves what it has (no
  * ids yet in beam search). prompt: ids that count for penalties and lengths (none where the prompt was embeddings). */
-sn_status sn_search(const sn_generate_options *options, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count,
+sn_status sn_generate(const sn_generate_options *options, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count,
                     bool keep_logits, sn_on_id *on_id, void *on_id_context, sn_answer *out, sn_error *error);
 
 /* Ranking of given answers (generation.md 6): sum[i] = log-probability of candidate i after the prompt, all in one

@@ -109,9 +109,21 @@ static void normalise(const sn_image_processor *p, const sn_image *small, int le
     }
 }
 
+/* First a square, then as usual. */
+static sn_status process_squashed(const sn_image_processor *p, const sn_image *image, float *planes, sn_error *error) {
+    sn_image square = {0};
+    sn_image_processor rest = *p;
+    rest.squash = 0;
+    sn_status status = sn_image_resize(image, &(sn_resize){.width = p->squash, .height = p->squash, .columns = p->squash, .rows = p->squash, .filter = SN_FILTER_BICUBIC, .order = p->order}, &square, error);
+    if (!status) status = sn_image_process(&rest, &square, planes, error);
+    sn_image_free(&square);
+    return status;
+}
+
 sn_status sn_image_process(const sn_image_processor *p, const sn_image *image, float *planes, sn_error *error) {
     sn_image small = {0};
     sn_image_sizes s;
+    if (p->squash > 0) return process_squashed(p, image, planes, error);
     if (image->channels != 3) return sn_fail(error, SN_ERROR_USAGE, "found a picture of %d channels, expected 3", image->channels);
     sn_status status = sn_image_processor_sizes(p, image, &s, error);
     if (status) return status;

@@ -18,6 +18,7 @@ typedef struct sn_image_processor {
     int shortest, longest, exact_width, exact_height;
     sn_crop crop;
     int width, height;    /* of the result; 0: as the picture has become */
+    int squash;           /* > 0: first made that wide and high, whatever its shape (FROMAGe's pictures from an address) */
     bool pad_square;      /* LLaVA-1.5: first centred on a square filled with int(255 fill) */
     sn_filter filter;
     sn_resize_order order;

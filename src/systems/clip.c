@@ -97,6 +97,17 @@ sn_status sn_open_clip_tower(sn_model *m, const sn_model_files *files, const cha
     return status;
 }
 
+void sn_skip_rest_of_clip(sn_model *m, const char *path) {
+    sn_source *source;
+    if (sn_model_source(m, path, &source, NULL)) return;
+    sn_model_skip(m, sn_clip_vision_extra_hf, "", source);
+    sn_model_skip(m, sn_clip_text_names_hf, "text_model.", source);
+    sn_model_skip(m, sn_clip_text_extra_hf, "", source);
+    if (sn_source_find(source, "visual.conv1.weight")) sn_model_skip(m, sn_clip_text_names_openai, "", source);
+}
+
+bool sn_skip_clip_tower(sn_model *m, const char *prefix, sn_source *source) { return sn_model_skip(m, sn_clip_vision_names_hf, prefix, source); }
+
 static sn_status open_openai(sn_model *m, const sn_model_files *files, const char *path, sn_source *source, sn_clip *c, sn_error *error) {
     m->layout = "OpenAI";
     sn_clip_choice choice = {.heads = files->heads, .activation = files->activation};

@@ -86,25 +86,5 @@ static sn_status check(const sn_model *m, sn_error *error) { return sn_check_fin
 
 static void parameters(sn_graph *g, const void *context) { sn_lm_parameters(g, &((const sn_model *)context)->lm); }
 
-static sn_status prompt(const sn_model *m, const sn_request *request, sn_prompt *out, sn_error *error) {
-    sn_prompt_text text = {0};
-    if (!m->tokenizer) return sn_fail(error, SN_ERROR_INPUT, "the model has no vocabulary; give one with --tokenizer");
-    for (int i = 0; i < request->num_prompt; i++) {
-        if (request->prompt[i].is_media) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", request->prompt[i].text);
-        sn_prompt_text_add(&text, request->prompt[i].text, request->literal);
-    }
-    for (int i = 0; i < request->num_messages; i++)
-        for (int j = 0; j < request->messages[i].count; j++) {
-            if (request->messages[i].content[j].is_media) {
-                sn_prompt_text_free(&text);
-                return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", request->messages[i].content[j].text);
-            }
-            sn_prompt_text_add(&text, request->messages[i].content[j].text, request->literal);
-        }
-    sn_status status = sn_prompt_encode(&text, m->tokenizer, 0, out, error);
-    sn_prompt_text_free(&text);
-    return status;
-}
-
 const sn_system sn_system_llama = {
-    .name = "llama", .title = "LLaMA / Vicuna", .paper = "arXiv 2302.13971", .recognise = recognise, .open = open, .parameters = parameters, .check = check, .prompt = prompt};
+    .name = "llama", .title = "LLaMA / Vicuna", .paper = "arXiv 2302.13971", .recognise = recognise, .open = open, .parameters = parameters, .check = check, .prompt = sn_text_prompt};

@@ -167,12 +167,6 @@ static sn_status join_parts(sn_model *m, sn_error *error) {
     return SN_OK;
 }
 
-/* Names under a prefix that are known and not needed. */
-static void skip(sn_model *m, const sn_name_rule *rules, const char *prefix, sn_source *source) {
-    sn_names *names = sn_model_names(m, rules, "unused.", prefix, &source, 1);
-    if (names) names->partial = true;
-}
-
 /* Tower and projector in one GGUF file, as llama.cpp takes them; *layer is the hidden state that the file means. The
  * model's own copies are known and not needed. */
 static sn_status open_mmproj(sn_model *m, const char *path, int64_t *layer, sn_error *error) {
@@ -224,8 +218,8 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     if (!projector) projector = "multi_modal_projector.";
     if (files->vision) {
         status = open_mmproj(m, files->vision, &layer, error);
-        skip(m, sn_clip_vision_names_hf, tower, source);
-        skip(m, projector_hf, projector, source);
+        sn_model_skip(m, sn_clip_vision_names_hf, tower, source);
+        sn_model_skip(m, projector_hf, projector, source);
     } else {
         status = sn_open_clip_tower(m, files, folder, source, tower, &c->vision, error);
         m->vision_from = "the model's own folder";
@@ -253,20 +247,10 @@ static sn_status open_projector(sn_model *m, const json_t *config, sn_source *so
     for (int i = 0; i < 2 && !status && c->projector.depth && (i == 0 || lm != source); i++) {
         const char *name = name_with(places[i], "mm_projector."), *prefix = i ? NULL : "model.mm_projector.";
         if (name) prefix = sn_arena_format(m->arena, "%.*smm_projector.", (int)(strstr(name, "mm_projector.") - name), name);
-        if (i && prefix) skip(m, rules, prefix, lm);
+        if (i && prefix) sn_model_skip(m, rules, prefix, lm);
         else if (!i && (!prefix || !sn_model_names(m, rules, "projector.", prefix, &source, 1))) status = sn_fail_memory(error);
     }
     return status;
-}
-
-/* CLIP's repository holds the whole of CLIP; only the tower is wanted. */
-static void skip_rest_of_clip(sn_model *m, const char *path) {
-    sn_source *source;
-    if (sn_model_source(m, path, &source, NULL)) return;
-    skip(m, sn_clip_vision_extra_hf, "", source);
-    skip(m, sn_clip_text_names_hf, "text_model.", source);
-    skip(m, sn_clip_text_extra_hf, "", source);
-    if (sn_source_find(source, "visual.conv1.weight")) skip(m, sn_clip_text_names_openai, "", source);
 }
 
 /* The tower: a folder's, unless the checkpoint holds a copy that was trained along or is all there is (llava.md 4.1). */
@@ -288,8 +272,8 @@ static sn_status open_tower(sn_model *m, const sn_model_files *files, const char
     } else if (!status) {
         status = sn_open_clip_tower(m, files, tower, NULL, NULL, &c->vision, error);
         m->vision_from = sn_arena_format(m->arena, "%s%s", tower, inner ? " (the checkpoint's own copy is not used)" : "");
-        if (inner && !status) skip(m, sn_clip_vision_names_hf, inner, lm);
-        if (!status) skip_rest_of_clip(m, tower);
+        if (inner && !status) sn_model_skip(m, sn_clip_vision_names_hf, inner, lm);
+        if (!status) sn_skip_rest_of_clip(m, tower);
     }
     sn_free(tower);
     return status;
@@ -324,8 +308,8 @@ static sn_status open_authors(sn_model *m, const sn_model_files *files, const re
     int64_t layer = -2;
     if (!status && is_mmproj(files->vision)) {
         status = open_mmproj(m, files->vision, &layer, error);
-        skip(m, projector_mlp, "model.mm_projector.", lm);
-        skip(m, projector_linear, "model.mm_projector.", lm);
+        sn_model_skip(m, projector_mlp, "model.mm_projector.", lm);
+        sn_model_skip(m, projector_linear, "model.mm_projector.", lm);
     } else if (!status) {
         if (!(status = open_projector(m, config, projector, lm, error))) status = open_tower(m, files, r->folder, config, lm, error);
         if (!status) status = sn_json_integer("config.json", config, "mm_vision_select_layer", -1000, 1000, &layer, error);

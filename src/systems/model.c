@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const sn_system sn_system_llava, sn_system_llama, sn_system_clip;
-const sn_system *const sn_systems[] = {&sn_system_llava, &sn_system_llama, &sn_system_clip, NULL};
+extern const sn_system sn_system_llava, sn_system_llama, sn_system_opt, sn_system_clip, sn_system_fromage;
+const sn_system *const sn_systems[] = {&sn_system_llava, &sn_system_llama, &sn_system_fromage, &sn_system_opt, &sn_system_clip, NULL};
 
 void sn_model_warn(sn_model *m, const char *format, ...) {
     char text[512];
@@ -42,6 +42,12 @@ sn_names *sn_model_names(sn_model *m, const sn_name_rule *rules, const char *can
     memcpy(kept, sources, (size_t)num_sources * sizeof *kept);
     m->names[m->num_names] = (sn_names){.rules = rules, .canonical_prefix = canonical_prefix, .published_prefix = prefix, .sources = kept, .num_sources = num_sources};
     return &m->names[m->num_names++];
+}
+
+bool sn_model_skip(sn_model *m, const sn_name_rule *rules, const char *prefix, sn_source *source) {
+    sn_names *names = sn_model_names(m, rules, "unused.", prefix, &source, 1);
+    if (names) names->partial = true;
+    return names != NULL;
 }
 
 sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error) {
@@ -138,7 +144,7 @@ static sn_status open_model(sn_engine *engine, const sn_model_files *files, bool
     if (!best) return explain_unknown(main, error);
     sn_model *m = sn_alloc(1, sizeof *m);
     if (!m) return sn_fail_memory(error);
-    m->system = best, m->engine = engine, m->why = best_why, m->media_id = -1;
+    m->system = best, m->engine = engine, m->why = best_why, m->media_id = m->query_id = m->cut_id = -1;
     m->arena = sn_arena_new();
     m->store = sn_store_new();
     sn_graph *g = sn_graph_new();
@@ -200,6 +206,22 @@ sn_status sn_model_encode(sn_model *m, const float *pixels, int pictures, float 
     sn_program *program;
     sn_status status = encode_program(m, pictures, &program, error);
     return status ? status : sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, NULL, &rows, error);
+}
+
+static void build_keys(sn_graph *g, const void *context) {
+    const encode_context *c = context;
+    sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(c->pictures, 3, c->model->image_size, c->model->image_size));
+    sn_name(g, c->model->system->key(g, c->model, pixels), "embed.image");
+}
+
+sn_status sn_model_keys(sn_model *m, const float *pixels, int pictures, float *keys, sn_error *error) {
+    if (!m->system->key) return sn_fail(error, SN_ERROR_USAGE, "%s finds no pictures", m->system->title);
+    encode_context context = {m, pictures};
+    sn_program *program;
+    const char *result = "embed.image";
+    sn_program_key key = {.owner = m->store, .part = "keys", .a = pictures};
+    sn_status status = sn_engine_program(m->engine, &key, build_keys, &context, m->store, &result, 1, &program, error);
+    return status ? status : sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, NULL, &keys, error);
 }
 
 sn_status sn_model_encode_memory(sn_model *m, int pictures, size_t *bytes, sn_error *error) {

@@ -52,6 +52,8 @@ typedef struct sn_system {
     sn_status (*check)(const sn_model *model, sn_error *error);
     /* pixels [pictures, 3, H, W] → [pictures, media_positions, hidden]; names vision.output, connector.output */
     sn_tensor (*encode)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
+    /* pixels → [pictures, lm.query_size]: what a gallery keeps of a picture, not normalised; NULL where there is none */
+    sn_tensor (*key)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
     double temperature; /* of the answers that its published script gives */
     const sn_stage *stages;
@@ -77,6 +79,9 @@ struct sn_model {
     sn_image_processor processor;
     bool ids_known;    /* the prompt's ids count for penalties (Hugging Face's layout) */
     int32_t media_id;  /* … and a picture's rows count as this id */
+    int32_t query_id;  /* the token whose hidden state finds a picture, -1 = none; … */
+    float query_scale; /* … scores are this times the cosine … */
+    int32_t cut_id;    /* … and what follows this token (a new line) is no part of an answer */
     bool strip_answer; /* blanks at both ends of an answer are no part of it */
     int num_eos;
     int32_t eos[8];
@@ -106,11 +111,15 @@ sn_status sn_model_source(sn_model *model, const char *path, sn_source **out, sn
 /* Adds a table: tensors canonical_prefix + … of that source. NULL without memory. */
 sn_names *sn_model_names(sn_model *model, const sn_name_rule *rules, const char *canonical_prefix, const char *published_prefix, sn_source *const *sources,
                          int num_sources);
+/* Names under a prefix that are known and not needed. False without memory. */
+bool sn_model_skip(sn_model *model, const sn_name_rule *rules, const char *prefix, sn_source *source);
 /* config.json of a folder, or NULL in *out where there is none. */
 sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error);
 
 /* pixel_values [pictures, 3, size, size] → connector output [pictures * media_positions, hidden]. */
 sn_status sn_model_encode(sn_model *model, const float *pixels, int pictures, float *rows, sn_error *error);
+/* pixel_values [pictures, 3, size, size] → keys of a gallery [pictures, lm.query_size]. */
+sn_status sn_model_keys(sn_model *model, const float *pixels, int pictures, float *keys, sn_error *error);
 /* Bytes that the graph of that needs for its values. Nothing runs. */
 sn_status sn_model_encode_memory(sn_model *model, int pictures, size_t *bytes, sn_error *error);
 

@@ -2,6 +2,7 @@
 #include "systems/parts.h"
 
 #include "decoders/llama_files.h"
+#include "decoders/opt_files.h"
 #include "systems/gguf_vocabulary.h"
 
 #include <dirent.h>
@@ -84,13 +85,13 @@ char *sn_find_folder(const sn_model_files *files, const char *folder, const char
 /* ---- LLaMA ---- */
 
 /* A configuration that the checkpoint clearly cannot hold is refused before anything is built from it. */
-static sn_status check_layers(const char *where, const sn_llama_config *c, const sn_source *source, const char *prefix, sn_error *error) {
+static sn_status check_layers(const char *where, int64_t num_layers, const sn_source *source, const char *prefix, sn_error *error) {
     char *layers = sn_format("%slayers.", prefix);
     if (!layers) return sn_fail_memory(error);
     int64_t stored = sn_source_count(source, layers);
     sn_free(layers);
-    if (c->num_layers > stored + 64)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: number of layers: found %lld, but %s holds %lld", where, (long long)c->num_layers, source->path, (long long)stored);
+    if (num_layers > stored + 64)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: number of layers: found %lld, but %s holds %lld", where, (long long)num_layers, source->path, (long long)stored);
     return SN_OK;
 }
 
@@ -116,7 +117,7 @@ static sn_status open_meta(sn_model *m, const char *folder, sn_llama_config *c, 
     const sn_source_tensor *table = sn_source_find(shards[0], "tok_embeddings.weight"); /* split by columns: it has all rows */
     if (c->vocab_size < 1) c->vocab_size = table && table->shape.rank == 2 ? table->shape.dim[0] : 0;
     if (c->vocab_size < 1 || c->vocab_size > SN_CONFIG_MAX) return sn_fail(error, SN_ERROR_INPUT, "%s: params.json: vocab_size: not given, and there is no tok_embeddings.weight", folder);
-    if ((status = check_layers("params.json", c, shards[0], "", error))) return status;
+    if ((status = check_layers("params.json", c->num_layers, shards[0], "", error))) return status;
     sn_model_names(m, sn_llama_names_meta, "decoder.", "", shards, n);
     return SN_OK;
 }
@@ -183,7 +184,7 @@ sn_status sn_open_llama(sn_model *m, const sn_llama_files *files, const json_t *
     if ((status = sn_source_prefix(main, "lm_head.weight", m->arena, &head, error))) return status;
     if (!prefix) prefix = "model.";
     if (!head) head = strncmp(prefix, "language_model.", 15) == 0 ? "language_model." : "";
-    if ((status = check_layers(where, c, main, prefix, error))) return status;
+    if ((status = check_layers(where, c->num_layers, main, prefix, error))) return status;
     if (files->adapter && (status = open_adapter(m, files->adapter, files->path, prefix, &lora, error))) return status;
     sn_names *names[] = {sn_model_names(m, sn_llama_names_hf, "decoder.", prefix, &base, 1), sn_model_names(m, sn_llama_head_hf, "decoder.", head, &base, 1)};
     for (int i = 0; i < 2; i++) {
@@ -211,6 +212,31 @@ sn_status sn_check_final_norm(const sn_model *m, bool is_delta, sn_error *error)
     if (!is_delta && mean < 0.02)
         return sn_fail(error, SN_ERROR_INPUT, "%s: %s is %.3g on average, expected about 1: the file looks like a delta; give the model it is added to with --base", entry->file, entry->published, mean);
     return SN_OK;
+}
+
+/* ---- OPT ---- */
+
+sn_status sn_open_opt(const char *folder, const char *where, sn_opt_config *c, json_t **config, sn_error *error) {
+    sn_status status = sn_model_json(folder, "config.json", config, error);
+    if (!status && !*config) status = sn_fail(error, SN_ERROR_INPUT, "%s: found no config.json", folder);
+    return status ? status : sn_opt_config_hf(where, *config, c, error);
+}
+
+sn_status sn_open_opt_weights(sn_model *m, const char *folder, const char *where, const sn_opt_config *c, sn_error *error) {
+    sn_source *source;
+    const char *prefix;
+    sn_status status = sn_model_source(m, folder, &source, error);
+    if (!status) status = sn_source_prefix(source, "embed_tokens.weight", m->arena, &prefix, error);
+    if (!status && !prefix) prefix = "model.decoder.";
+    if (!status) status = check_layers(where, c->num_layers, source, prefix, error);
+    if (status) return status;
+    if (!sn_model_names(m, sn_opt_names_hf, "decoder.", prefix, &source, 1) || !sn_model_names(m, sn_opt_head_hf, "decoder.", "", &source, 1)) return sn_fail_memory(error);
+    m->lm = sn_opt(c), m->has_lm = true;
+    return SN_OK;
+}
+
+bool sn_skip_opt(sn_model *m, const char *prefix, const char *head_prefix, sn_source *source) {
+    return sn_model_skip(m, sn_opt_names_hf, prefix, source) && sn_model_skip(m, sn_opt_head_hf, head_prefix, source);
 }
 
 /* ---- tokenizer and stop ids ---- */
@@ -242,7 +268,7 @@ static bool take_stop_ids(sn_model *m, const json_t *value) {
         const json_t *one = is_list ? json_array_get(value, i) : value;
         int64_t id = json_is_integer(one) ? json_integer_value(one) : -1;
         if (id < 0) continue;
-        if (id == info->bos || id == info->unk || id >= m->lm.vocab_size) agrees = false;
+        if (((id == info->bos || id == info->unk) && id != info->eos) || id >= m->lm.vocab_size) agrees = false;
         else add_stop_id(m, id);
     }
     return agrees;
@@ -269,6 +295,24 @@ void sn_read_stop_ids(sn_model *m, const char *folder, const json_t *config) {
 
 void sn_lm_parameters(sn_graph *g, const sn_lm *lm) {
     sn_tensor one = sn_input(g, SN_TYPE_I32, SN_SHAPE(1)), starts = sn_input(g, SN_TYPE_I32, SN_SHAPE(2));
-    sn_tensor x = lm->forward(g, lm->config, lm->embed(g, lm->config, one), &(sn_lm_inputs){.positions = one, .row_starts = starts});
+    sn_tensor *hidden = sn_arena_alloc(g->arena, (size_t)lm->num_layers + 1, sizeof *hidden);
+    sn_tensor x = lm->forward(g, lm->config, lm->embed(g, lm->config, one), &(sn_lm_inputs){.positions = one, .row_starts = starts, .hidden = hidden});
     sn_linear(g, x, lm->head(g, lm->config), SN_NONE);
+    if (lm->query && hidden) lm->query(g, lm->query_config, hidden, x);
+}
+
+sn_status sn_text_prompt(const sn_model *m, const sn_request *request, sn_prompt *out, sn_error *error) {
+    sn_prompt_text text = {0};
+    sn_status status = m->tokenizer ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "the model has no vocabulary; give one with --tokenizer");
+    for (int i = -1; i < request->num_messages && !status; i++) {
+        const sn_content *content = i < 0 ? request->prompt : request->messages[i].content;
+        int count = i < 0 ? request->num_prompt : request->messages[i].count;
+        for (int j = 0; j < count && !status; j++) {
+            if (content[j].is_media) status = sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", content[j].text);
+            else sn_prompt_text_add(&text, content[j].text, request->literal);
+        }
+    }
+    if (!status) status = sn_prompt_encode(&text, m->tokenizer, 0, out, error);
+    sn_prompt_text_free(&text);
+    return status;
 }

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "decoders/llama.h"
+#include "decoders/opt.h"
 #include "encoders/clip.h"
 #include "systems/model.h"
 
@@ -28,6 +29,11 @@ typedef struct sn_llama_files {
 sn_status sn_open_llama(sn_model *model, const sn_llama_files *files, const json_t *config, const char *where, sn_llama_config *out, sn_source **source,
                         sn_error *error);
 
+/* An OPT in Hugging Face's layout: first what its config.json says (*config is the caller's), then, with the vocabulary
+ * that is wanted, names and model->lm. */
+sn_status sn_open_opt(const char *folder, const char *where, sn_opt_config *out, json_t **config, sn_error *error);
+sn_status sn_open_opt_weights(sn_model *model, const char *folder, const char *where, const sn_opt_config *config, sn_error *error);
+
 /* The tokenizer of a folder; its eos becomes a stop id. Refused where it has more tokens than the table rows. */
 sn_status sn_open_tokenizer(sn_model *model, const char *path, sn_error *error);
 
@@ -42,9 +48,18 @@ void sn_read_stop_ids(sn_model *model, const char *folder, const json_t *config)
 sn_status sn_open_clip_tower(sn_model *model, const sn_model_files *files, const char *path, sn_source *inside, const char *prefix, sn_clip_vision_config *out,
                              sn_error *error);
 
+/* CLIP's repository holds the whole of CLIP; where only the tower is wanted, the rest is known and not needed. */
+void sn_skip_rest_of_clip(sn_model *model, const char *path);
+/* Copies of frozen models inside a checkpoint that are not used: known, and no surprise. False without memory. */
+bool sn_skip_clip_tower(sn_model *model, const char *prefix, sn_source *source);
+bool sn_skip_opt(sn_model *model, const char *prefix, const char *head_prefix, sn_source *source);
+
 /* Whether the final norm is that of a whole model: one far from 1 is a delta that nothing was added to, or one
  * added to another base (llava.md 4.4). */
 sn_status sn_check_final_norm(const sn_model *model, bool is_delta, sn_error *error);
+
+/* sn_system's prompt of a model that takes text alone: texts one behind the other, no template. */
+sn_status sn_text_prompt(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
 
 /* A language model's graph, for its parameters. */
 void sn_lm_parameters(sn_graph *g, const sn_lm *lm);

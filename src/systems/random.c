@@ -98,7 +98,7 @@ sn_status sn_model_random(sn_engine *engine, const char *preset, sn_type type, u
     }
     sn_model *m = sn_alloc(1, sizeof *m);
     if (!m) return sn_fail_memory(error);
-    m->system = system_of(p), m->engine = engine, m->layout = "random weights", m->why = p->name, m->media_id = -1;
+    m->system = system_of(p), m->engine = engine, m->layout = "random weights", m->why = p->name, m->media_id = m->query_id = m->cut_id = -1;
     m->arena = sn_arena_new();
     m->store = sn_store_new();
     sn_status status = m->system && m->arena && m->store && configure(m, p) ? fill(m, type, seed, error) : sn_fail_memory(error);

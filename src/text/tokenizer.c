@@ -199,6 +199,14 @@ sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_toke
     return status;
 }
 
+sn_status sn_tokenizer_add(sn_tokenizer *t, const char *content, bool special, int32_t *id, sn_error *error) {
+    *id = sn_tokenizer_find(t, content);
+    if (*id >= 0) return SN_OK;
+    *id = t->info.vocab_size;
+    sn_status status = sn_added_add(t, "tokenizer", (sn_added_token){.content = content, .length = strlen(content), .id = *id, .special = special, .lstrip = true, .rstrip = true}, error);
+    return status || !t->class->refresh ? status : t->class->refresh(t->engine, error);
+}
+
 /* ---- encoding ---- */
 
 int32_t sn_tokenizer_find(const sn_tokenizer *t, const char *content) {

@@ -42,6 +42,10 @@ enum {
     SN_ENCODE_CONTINUES = 32    /* the text goes on behind a picture: SentencePiece puts no blank in front */
 };
 
+/* Adds a token behind all others, as systems do with their own words; it swallows the blanks beside it, as transformers'
+ * slow classes had it in 2022. One that is there already keeps its id. Before anybody else uses the tokenizer. */
+sn_status sn_tokenizer_add(sn_tokenizer *tokenizer, const char *content, bool special, int32_t *id, sn_error *error);
+
 /* Adds the ids of the text, which is valid UTF-8. literal (may be NULL) has one byte per byte of text; where it
  * is not 0, special tokens are not recognised: the words of a user. */
 sn_status sn_tokenizer_encode(const sn_tokenizer *tokenizer, const char *text, size_t length, const unsigned char *literal, int flags,

@@ -323,6 +323,18 @@ static sn_status assemble(binding *b, const sn_names *names, const sn_name_rule 
     return status || !names->lora ? status : add_lora(b, names->lora, published, out, error);
 }
 
+/* As many rows as wanted of a longer table, as a view. */
+static sn_status take_rows(const sn_name_rule *rule, const char *published, int64_t rows, sn_weight *w, sn_error *error) {
+    int64_t first = rule->part, bytes = 0;
+    if (w->shape.rank != 2 || w->shape.dim[0] < first + rows) return SN_OK; /* the shape will be found not to fit */
+    if (w->make || w->num_parts != 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: rows of a table that is stored compressed or in shards", published);
+    sn_shape shape = w->shape;
+    shape.dim[0] = rows;
+    sn_type_bytes(w->type, w->columns, &bytes);
+    *w = sn_weight_view(w->type, shape, (const char *)w->part[0].data + first * bytes);
+    return SN_OK;
+}
+
 /* [1, 1, n] and [n] hold the same row; a bias is never a matrix. */
 static bool same_values(const sn_shape *want, const sn_shape *have) {
     if (sn_shape_equal(want, have)) return true;
@@ -345,6 +357,7 @@ static sn_status bind_one(binding *b, const sn_graph *g, const sn_parameter *p, 
         if (!sn_published_name(&b->names[i], p->name, name, sizeof name, &rule)) continue;
         if (!published[0]) snprintf(published, sizeof published, "%s", name);
         sn_status status = assemble(b, &b->names[i], rule, name, &weight, &file, &found, &why);
+        if (!status && found && rule->parts == SN_SOME_ROWS) status = take_rows(rule, name, want->dim[0], &weight, &why);
         if (status == SN_ERROR_MEMORY) return sn_fail(error, status, "%s", why.message);
         if (status) {
             list(store, &b->report->misshapen, why.message);

@@ -10,6 +10,9 @@
 
 typedef enum sn_join { SN_JOIN_ROWS, SN_JOIN_COLUMNS, SN_JOIN_FIRST } sn_join; /* of model-parallel shards */
 
+/* In `parts`: the file's table may be longer than what is wanted, which begins at its row `part`. */
+enum { SN_SOME_ROWS = -1 };
+
 typedef struct sn_name_rule {
     const char *canonical; /* "layers.{l}.attention.q.weight"; NULL: published name is known and not wanted */
     const char *published; /* "layers.{l}.self_attn.q_proj.weight"; {l} is one number in both */

@@ -24,7 +24,7 @@ static int32_t draw(sn_generate_options *o, uint64_t seed) {
     sn_answer answer;
     sn_error error = {0};
     o->seed = seed;
-    assert_ok(sn_search(o, &stepper, NULL, 0, false, NULL, NULL, &answer, &error), error);
+    assert_ok(sn_generate(o, &stepper, NULL, 0, false, NULL, NULL, &answer, &error), error);
     int32_t id = answer.ids.data[0];
     sn_answer_free(&answer);
     return id;
@@ -66,8 +66,8 @@ static void test_same_seed_same_ids(void **state) {
     sn_answer a, b;
     sn_error error = {0};
     o.max_new_tokens = 50, o.temperature = 1, o.seed = 42;
-    assert_ok(sn_search(&o, &stepper, NULL, 0, false, NULL, NULL, &a, &error), error);
-    assert_ok(sn_search(&o, &stepper, NULL, 0, false, NULL, NULL, &b, &error), error);
+    assert_ok(sn_generate(&o, &stepper, NULL, 0, false, NULL, NULL, &a, &error), error);
+    assert_ok(sn_generate(&o, &stepper, NULL, 0, false, NULL, NULL, &b, &error), error);
     assert_int_equal(a.ids.count, 50);
     assert_memory_equal(a.ids.data, b.ids.data, 50 * sizeof *a.ids.data);
     sn_answer_free(&a);

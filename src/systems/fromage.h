@@ -1,0 +1,25 @@
+/* FROMAGe's configuration: a frozen OPT, CLIP's class token as tokens of the prompt and as key of a gallery, and the token
+ * [RET], whose hidden state is the query. */
+#ifndef SN_SYSTEMS_FROMAGE_H
+#define SN_SYSTEMS_FROMAGE_H
+
+#include "connectors/projector.h"
+#include "connectors/retrieval.h"
+#include "decoders/opt.h"
+#include "encoders/clip.h"
+#include "systems/model.h"
+
+typedef struct sn_fromage {
+    sn_clip_vision_config vision;
+    sn_projector_config projector; /* W_c: to visual_tokens rows of the token table's width at once */
+    sn_retrieval_config retrieval; /* W_i and W_t */
+    sn_opt_config opt;
+    int64_t visual_tokens;
+} sn_fromage;
+
+/* How it is published (fromage.md 4): sn_system's recognise, open and check. */
+int sn_fromage_recognise(const sn_model_files *files, const char **why);
+sn_status sn_fromage_open(sn_model *model, const sn_model_files *files, sn_error *error);
+sn_status sn_fromage_check(const sn_model *model, sn_error *error);
+
+#endif
