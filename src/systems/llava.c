@@ -55,7 +55,8 @@ static sn_status prompt(const sn_model *m, const sn_request *request, sn_prompt 
 
 static const char *const stage1[] = {"projector.*", NULL};
 static const char *const stage2[] = {"projector.*", "decoder.*", NULL};
-static const sn_stage stages[] = {{"stage1", stage1}, {"stage2", stage2}, {0}};
+static const char *const whole[] = {"vision.*", "projector.*", "decoder.*", NULL}; /* no stage of the paper: for parts that begin fresh */
+static const sn_stage stages[] = {{"stage1", stage1}, {"stage2", stage2}, {"whole", whole}, {0}};
 
 const sn_system sn_system_llava = {
     .name = "llava", .title = "LLaVA", .paper = "arXiv 2304.08485, 2310.03744", .recognise = sn_llava_recognise, .open = sn_llava_open,

@@ -24,6 +24,9 @@ typedef struct sn_llava {
 int sn_llava_recognise(const sn_model_files *files, const char **why);
 sn_status sn_llava_open(sn_model *model, const sn_model_files *files, sn_error *error);
 
+/* Names of the projector in Hugging Face's layout. */
+extern const sn_name_rule sn_llava_projector_hf[];
+
 /* LLaVA's training text: labels by the published masks (llava.md 7, 8). */
 sn_status sn_llava_sample(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
 

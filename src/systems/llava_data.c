@@ -9,8 +9,8 @@
 enum { IGNORED = -100 };
 
 /* Ids of a text with "<image>" marks: -1, -2, … for the pictures, one id each. */
-static sn_status encode_marked(const sn_model *m, const char *text, size_t length, sn_ids *out, sn_error *error) {
-    sn_prompt_text marked = {0};
+static sn_status encode_marked(const sn_model *m, const char *text, size_t length, bool one_text, sn_ids *out, sn_error *error) {
+    sn_prompt_text marked = {.one_text = one_text};
     sn_prompt prompt = {0};
     const char *end = text + length;
     while (text < end) {
@@ -30,7 +30,7 @@ static sn_status encode_marked(const sn_model *m, const char *text, size_t lengt
 
 static size_t count_ids(const sn_model *m, const char *text, size_t length, sn_status *status, sn_error *error) {
     sn_ids ids = {0};
-    if (!*status) *status = encode_marked(m, text, length, &ids, error);
+    if (!*status) *status = encode_marked(m, text, length, false, &ids, error);
     size_t count = ids.count;
     sn_ids_free(&ids);
     return count;
@@ -139,26 +139,49 @@ static sn_status read_images(const json_t *sample, const char *id, sn_sample *ou
 
 enum { MAX_TURNS = 256 };
 
-/* The whole text of a conversation by its template, with "<image>" marks. */
-static void template_text(const sn_model *m, const sn_template *t, const char *const *human, const char *const *answer, size_t turns, sn_buf *out) {
+/* The text of a conversation's first messages by its template, with "<image>" marks. */
+static void template_text(const sn_model *m, const sn_template *t, const char *const *human, const char *const *answer, size_t count, sn_buf *out) {
     sn_content content[2 * MAX_TURNS];
     sn_message messages[2 * MAX_TURNS];
     sn_buf values[2 * MAX_TURNS] = {{0}};
     sn_prompt_text rendered = {0};
-    for (size_t i = 0; i < 2 * turns; i++) {
+    for (size_t i = 0; i < count; i++) {
         put_turn_text(m, i % 2 ? answer[i / 2] : human[i / 2], &values[i]);
         content[i] = (sn_content){.text = values[i].data ? values[i].data : ""};
         messages[i] = (sn_message){.role = i % 2 ? SN_ROLE_ASSISTANT : SN_ROLE_USER, .content = &content[i], .count = 1};
     }
-    sn_template_render(t, &(sn_request){.messages = messages, .num_messages = (int)(2 * turns)}, "", "", &rendered);
+    sn_template_render(t, &(sn_request){.messages = messages, .num_messages = (int)count}, "", "", &rendered);
     sn_buf_add(out, rendered.text.data ? rendered.text.data : "", rendered.text.length);
-    for (size_t i = 0; i < 2 * turns; i++) sn_buf_free(&values[i]);
+    for (size_t i = 0; i < count; i++) sn_buf_free(&values[i]);
     sn_prompt_text_free(&rendered);
+}
+
+/* Hugging Face's template writes no </s> between turns, yet an answer ends with it: what is learnt behind each answer is
+ * </s>, whatever the text goes on with. ids end with one. */
+static sn_status mask_hf(const sn_model *m, const char *id, const char *const *human, const char *const *answer, size_t turns, const sn_ids *ids, int32_t *labels, sn_error *error) {
+    const sn_template *t = sn_template_find("hf", false);
+    sn_status status = SN_OK;
+    size_t begin = 0;
+    for (size_t i = 0; i < ids->count; i++) labels[i] = IGNORED;
+    for (size_t k = 1; k <= 2 * turns && !status; k++) {
+        sn_buf text = {0};
+        sn_ids prefix = {0};
+        template_text(m, t, human, answer, k, &text);
+        status = text.failed ? sn_fail_memory(error) : encode_marked(m, text.data, text.length, ((const sn_llava *)m->own)->one_text, &prefix, error);
+        if (!status && (prefix.count >= ids->count || memcmp(prefix.data, ids->data, prefix.count * sizeof *prefix.data) != 0))
+            status = sn_fail(error, SN_ERROR_INPUT, "sample %s: the tokenizer joins turns: an answer's ids cannot be told apart", id);
+        for (size_t i = begin; k % 2 == 0 && !status && i < prefix.count; i++) labels[i] = ids->data[i];
+        if (k % 2 == 0 && !status) labels[prefix.count] = sn_tokenizer_about(m->tokenizer)->eos;
+        begin = prefix.count;
+        sn_ids_free(&prefix);
+        sn_buf_free(&text);
+    }
+    return status;
 }
 
 static const struct mode {
     const char *name, *template, *sep;
-} modes[] = {{"plain", NULL, NULL}, {"v0", NULL, NULL}, {"v1", "vicuna_v1", " ASSISTANT: "}, {"vicuna_v1", "vicuna_v1", " ASSISTANT: "}, {"llava_llama_2", "llava_llama_2", "[/INST] "}};
+} modes[] = {{"plain", NULL, NULL}, {"v0", NULL, NULL}, {"v1", "vicuna_v1", " ASSISTANT: "}, {"vicuna_v1", "vicuna_v1", " ASSISTANT: "}, {"llava_llama_2", "llava_llama_2", "[/INST] "}, {"hf", "hf", NULL}};
 
 sn_status sn_llava_sample(const sn_model *m, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error) {
     const char *human[MAX_TURNS], *answer[MAX_TURNS], *id = sn_json_string(sample, "id");
@@ -168,18 +191,19 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     if (!id) id = "(without id)";
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(modes[i].name, conversation) == 0) mode = &modes[i];
-    if (!mode) return sn_fail(error, SN_ERROR_USAGE, "conv_mode: found %s, expected plain, v0, v1 or llava_llama_2", conversation);
+    if (!mode) return sn_fail(error, SN_ERROR_USAGE, "conv_mode: found %s, expected plain, v0, v1, llava_llama_2 or hf", conversation);
     sn_status status = read_turns(sample, id, human, answer, MAX_TURNS, &turns, error);
     if (!status) status = read_images(sample, id, out, error);
     if (status) return status;
     sn_buf text = {0};
-    bool plain = strcmp(mode->name, "plain") == 0;
+    bool plain = strcmp(mode->name, "plain") == 0, hf = strcmp(mode->name, "hf") == 0;
     if (plain) sn_buf_printf(&text, "<image>%s\n", answer[0]); /* one caption; the question is thrown away */
-    else if (mode->template) template_text(m, sn_template_find(mode->template, false), human, answer, turns, &text);
+    else if (mode->template) template_text(m, sn_template_find(mode->template, false), human, answer, 2 * turns, &text);
     else status = v0_text(m, human, answer, turns, &text, lengths, error);
     sn_ids ids = {0};
     if (text.failed) status = sn_fail_memory(error);
-    if (!status) status = encode_marked(m, text.data, text.length, &ids, error);
+    if (!status) status = encode_marked(m, text.data, text.length, hf && ((const sn_llava *)m->own)->one_text, &ids, error);
+    if (!status && hf && !sn_ids_add(&ids, sn_tokenizer_about(m->tokenizer)->eos)) status = sn_fail_memory(error);
     int32_t *labels = sn_alloc(ids.count + 1, sizeof *labels);
     if (!labels) status = sn_fail_memory(error);
     int marks = 0;
@@ -187,8 +211,9 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     if (!status && marks != out->num_media)
         status = sn_fail(error, SN_ERROR_INPUT, "sample %s: found %d <image> marks in the conversation and %d pictures", id, marks, out->num_media);
     for (size_t i = 0; i < ids.count && !status; i++) labels[i] = ids.data[i] < 0 || (plain && i < 2) ? IGNORED : ids.data[i];
-    if (!status && mode->template)
+    if (!status && mode->sep)
         status = mask_rounds(m, text.data, text.length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', &ids, labels, error);
+    if (!status && hf) status = mask_hf(m, id, human, answer, turns, &ids, labels, error);
     if (!status && !plain && !mode->template) mask_v0(lengths, turns, &ids, labels);
     int32_t row = 0;
     for (size_t i = 0; i < ids.count && !status; i++) {

@@ -15,7 +15,7 @@ static const sn_name_rule projector_linear[] = {{"0.weight", "weight", 0, 0, 0, 
 static const sn_name_rule projector_mlp[] = {
     {"0.weight", "0.weight", 0, 0, 0, 0}, {"0.bias", "0.bias", 0, 0, 0, 0}, {"1.weight", "2.weight", 0, 0, 0, 0}, {"1.bias", "2.bias", 0, 0, 0, 0},
     {"2.weight", "4.weight", 0, 0, 0, 0}, {"2.bias", "4.bias", 0, 0, 0, 0}, {"3.weight", "6.weight", 0, 0, 0, 0}, {"3.bias", "6.bias", 0, 0, 0, 0}, {0}};
-static const sn_name_rule projector_hf[] = {
+const sn_name_rule sn_llava_projector_hf[] = {
     {"0.weight", "linear_1.weight", 0, 0, 0, 0}, {"0.bias", "linear_1.bias", 0, 0, 0, 0}, {"1.weight", "linear_2.weight", 0, 0, 0, 0}, {"1.bias", "linear_2.bias", 0, 0, 0, 0}, {0}};
 
 /* ---- which of them ---- */
@@ -218,12 +218,17 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     if (!projector) projector = "multi_modal_projector.";
     if (files->vision) {
         status = open_mmproj(m, files->vision, &layer, error);
+<<<<<<< HEAD
         sn_model_skip(m, sn_clip_vision_names_hf, tower, source);
         sn_model_skip(m, projector_hf, projector, source);
+=======
+        skip(m, sn_clip_vision_names_hf, tower, source);
+        skip(m, sn_llava_projector_hf, projector, source);
+>>>>>>> 9b82f91 (A LLaVA composed of parts, fresh or from folders; scenes of stamps and the recipes that learn them)
     } else {
         status = sn_open_clip_tower(m, files, folder, source, tower, &c->vision, error);
         m->vision_from = "the model's own folder";
-        if (!sn_model_names(m, projector_hf, "projector.", projector, &source, 1)) return sn_fail_memory(error);
+        if (!sn_model_names(m, sn_llava_projector_hf, "projector.", projector, &source, 1)) return sn_fail_memory(error);
         c->projector = (sn_projector_config){.depth = 2, .bias = sn_json_bool(config, "multimodal_projector_bias", true)};
         if (!status) status = sn_json_integer("config.json", config, "vision_feature_layer", -1000, 1000, &layer, error);
     }

@@ -1,7 +1,9 @@
 /* Writing aside, renaming; reading back with every name and shape checked. */
 #include "train/checkpoint.h"
 
+#include "base/file.h"
 #include "base/json.h"
+#include "systems/compose.h"
 #include "weights/writer.h"
 
 #include <dirent.h>
@@ -183,7 +185,7 @@ static void *stored_bytes(sn_arena *arena, const sn_trainable *t) {
 }
 
 sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, char **path, sn_error *error) {
-    bool connector = true;
+    bool hf = t->model->layout && strcmp(t->model->layout, "Hugging Face") == 0, connector = !hf; /* a folder of one file stays one */
     for (size_t i = 0; i < t->count; i++) connector &= strncmp(t->trainables[i].entry->name, "projector.", 10) == 0;
     sn_source *source = t->model->sources[0];
     size_t most = t->count + source->count, n = 0;
@@ -207,6 +209,7 @@ sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, char **p
     if (!status) status = sn_source_open(*path, &back, error);
     if (!status && back->count != n) status = sn_fail(error, SN_ERROR_IO, "%s: wrote %zu tensors, read %zu back", *path, n, back->count);
     sn_source_close(back);
+    if (!status && hf && sn_is_directory(source->path)) status = sn_copy_configuration(source->path, folder, error);
     sn_free(tensors);
     sn_arena_free(arena);
     if (status) {

@@ -18,9 +18,20 @@
 #define WHOLE(type, key) CYAML_FIELD_UINT(#key, CYAML_FLAG_OPTIONAL, type, key)
 #define PART(key, fields) CYAML_FIELD_MAPPING(#key, CYAML_FLAG_OPTIONAL, sn_recipe, key, fields)
 
+static const cyaml_schema_field_t fresh_vision_fields[] = {
+    WHOLE(sn_recipe_fresh_vision, hidden_size), WHOLE(sn_recipe_fresh_vision, intermediate_size), WHOLE(sn_recipe_fresh_vision, layers), WHOLE(sn_recipe_fresh_vision, heads),
+    WHOLE(sn_recipe_fresh_vision, image_size), WHOLE(sn_recipe_fresh_vision, patch_size), CYAML_FIELD_END};
+static const cyaml_schema_field_t fresh_llm_fields[] = {
+    WHOLE(sn_recipe_fresh_llm, hidden_size), WHOLE(sn_recipe_fresh_llm, intermediate_size), WHOLE(sn_recipe_fresh_llm, layers), WHOLE(sn_recipe_fresh_llm, heads),
+    WHOLE(sn_recipe_fresh_llm, context), CYAML_FIELD_BOOL("tied", CYAML_FLAG_OPTIONAL, sn_recipe_fresh_llm, tied), CYAML_FIELD_END};
+static const cyaml_schema_field_t fresh_fields[] = {
+    CYAML_FIELD_MAPPING("vision", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, vision, fresh_vision_fields), CYAML_FIELD_MAPPING("llm", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, llm, fresh_llm_fields),
+    CYAML_FIELD_BOOL("connector", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, connector), CYAML_FIELD_END};
+
 static const cyaml_schema_field_t model_fields[] = {
     TEXT(sn_recipe_model, path), TEXT(sn_recipe_model, llm), TEXT(sn_recipe_model, vision), TEXT(sn_recipe_model, connector),
-    TEXT(sn_recipe_model, base), TEXT(sn_recipe_model, delta), TEXT(sn_recipe_model, tokenizer), CYAML_FIELD_END};
+    TEXT(sn_recipe_model, base), TEXT(sn_recipe_model, delta), TEXT(sn_recipe_model, tokenizer),
+    CYAML_FIELD_MAPPING("fresh", CYAML_FLAG_OPTIONAL, sn_recipe_model, fresh, fresh_fields), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t data_fields[] = {
     CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, sn_recipe_data, path, 1, CYAML_UNLIMITED), TEXT(sn_recipe_data, images), CYAML_FIELD_END};

@@ -8,8 +8,26 @@ typedef struct sn_recipe_data {
     char *path, *images;
 } sn_recipe_data;
 
+/* Sizes of parts that begin fresh. With any of them the model is composed: parts that have a path are taken from there, the
+ * two-layer connector too where it has one. */
+typedef struct sn_recipe_fresh_vision {
+    unsigned hidden_size, intermediate_size, layers, heads, image_size, patch_size;
+} sn_recipe_fresh_vision;
+
+typedef struct sn_recipe_fresh_llm {
+    unsigned hidden_size, intermediate_size, layers, heads, context;
+    bool tied; /* the token table is the head too */
+} sn_recipe_fresh_llm;
+
+typedef struct sn_recipe_fresh {
+    sn_recipe_fresh_vision vision;
+    sn_recipe_fresh_llm llm;
+    bool connector;
+} sn_recipe_fresh;
+
 typedef struct sn_recipe_model {
     char *path, *llm, *vision, *connector, *base, *delta, *tokenizer;
+    sn_recipe_fresh fresh;
 } sn_recipe_model;
 
 typedef struct sn_recipe_optimizer {

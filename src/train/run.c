@@ -2,7 +2,9 @@
  * samples in the same order and ends with the same bits as one that never stopped. */
 #include "train/run.h"
 
+#include "base/file.h"
 #include "generate/answer.h"
+#include "systems/compose.h"
 #include "train/report.h"
 #include "train/schedule.h"
 
@@ -24,6 +26,7 @@ void sn_training_close(sn_training *t) {
     for (int i = 0; i < t->num_sets; i++) sn_dataset_close(t->sets[i]);
     sn_free(t->sets);
     sn_model_close(t->model);
+    sn_free(t->composed);
     sn_engine_free(t->engine);
     *t = (sn_training){0};
 }
@@ -42,17 +45,36 @@ static sn_status open_data(sn_training *t, sn_error *error) {
     return SN_OK;
 }
 
+/* A model with fresh parts is made once, in save.folder/model, and opened from there ever after. */
+static sn_status compose(sn_training *t, bool fresh, sn_model_files *files, sn_error *error) {
+    const sn_recipe_model *m = &t->recipe->model;
+    const sn_recipe_fresh_vision *v = &m->fresh.vision;
+    const sn_recipe_fresh_llm *l = &m->fresh.llm;
+    if (!v->hidden_size && !l->hidden_size && !m->fresh.connector) return SN_OK;
+    if (m->path) return sn_fail(error, SN_ERROR_USAGE, "model: path and fresh exclude each other; parts are given as vision, llm, connector");
+    if (!(t->composed = sn_path_join(t->recipe->save.folder, "model"))) return sn_fail_memory(error);
+    char *weights = sn_path_join(t->composed, "model.safetensors");
+    bool there = weights && sn_is_file(weights) && !fresh;
+    sn_free(weights);
+    sn_composition c = {.vision = v->hidden_size ? NULL : m->vision, .llm = l->hidden_size ? NULL : m->llm, .connector = m->fresh.connector ? NULL : m->connector, .tokenizer = m->tokenizer, .seed = t->recipe->seed};
+    c.fresh_vision = (sn_clip_vision_config){v->hidden_size, v->intermediate_size, v->layers, v->heads, v->image_size, v->patch_size, v->hidden_size, SN_UNARY_QUICK_GELU, 1e-5f};
+    c.fresh_llama = (sn_llama_config){l->hidden_size, l->intermediate_size, l->layers, l->heads, l->heads, l->heads ? l->hidden_size / l->heads : 0, 0, l->context, 1e-5f, 10000, 1, SN_ROTARY_HALF, l->tied};
+    *files = (sn_model_files){.main = t->composed};
+    return there ? SN_OK : sn_compose(t->engine, &c, t->composed, error);
+}
+
 sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error) {
     *out = (sn_training){.recipe = r, .hooks = *hooks};
     const sn_recipe_model *m = &r->model;
     sn_model_files files = {.main = m->path, .llm = m->llm, .vision = m->vision, .connector = m->connector, .base = m->base, .delta = m->delta, .tokenizer = m->tokenizer};
     bool found = false;
     sn_status status = sn_engine_new(threads, &out->engine, error);
+    if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
+    if (!status) status = compose(out, fresh, &files, error);
     if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
     if (!status && !out->model->system->sample) status = sn_fail(error, SN_ERROR_SUPPORT, "%s cannot be trained", out->model->system->title);
     if (!status) status = open_data(out, error);
     if (!status) status = sn_trainer_open(out->model, r->stage, &out->trainer, error);
-    if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
     uint64_t hash = sn_recipe_hash(r);
     if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
     if (!found) out->state = (sn_training_state){.recipe = hash};

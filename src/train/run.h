@@ -27,6 +27,7 @@ typedef struct sn_training {
     const sn_recipe *recipe;
     sn_engine *engine;
     sn_model *model;
+    char *composed; /* the folder of a model made of parts */
     sn_trainer trainer;
     sn_dataset **sets;
     int num_sets;

@@ -53,6 +53,7 @@ static bool same_ids(const json_t *reference, const sn_ids *ids) {
 
 static void judge(run *r, const json_t *question, const sn_reply *reply) {
     const char *answer = sn_json_string(question, "answer"), *reference = sn_json_string(question, "reference_answer");
+    if (!reference) reference = answer; /* scenes that no reference has seen */
     bool right = strcmp(answer, reply->text.data) == 0, reference_right = strcmp(answer, reference) == 0;
     bool same = same_ids(sn_json_at(question, "reference_ids"), &reply->answer.ids), close_call = json_number_value(sn_json_at(question, "margin")) < CLOSE_CALL;
     r->close_calls += close_call;
