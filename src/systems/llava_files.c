@@ -218,13 +218,8 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     if (!projector) projector = "multi_modal_projector.";
     if (files->vision) {
         status = open_mmproj(m, files->vision, &layer, error);
-<<<<<<< HEAD
         sn_model_skip(m, sn_clip_vision_names_hf, tower, source);
-        sn_model_skip(m, projector_hf, projector, source);
-=======
-        skip(m, sn_clip_vision_names_hf, tower, source);
-        skip(m, sn_llava_projector_hf, projector, source);
->>>>>>> 9b82f91 (A LLaVA composed of parts, fresh or from folders; scenes of stamps and the recipes that learn them)
+        sn_model_skip(m, sn_llava_projector_hf, projector, source);
     } else {
         status = sn_open_clip_tower(m, files, folder, source, tower, &c->vision, error);
         m->vision_from = "the model's own folder";
