@@ -111,7 +111,7 @@ static sn_status embed(sn_assistant *a, const char *path, const void *bytes, siz
     if (!status) {
         status = path ? sn_picture_open(pictures, path, &sn_api_pictures, &picture, error) : sn_picture_decode(pictures, "the picture", bytes, size, &sn_api_pictures, &picture, error);
         if (!status && !(status = sn_api_enter(a->context, function, error))) {
-            status = sn_picture_rows(pictures, picture, &rows, error);
+            status = sn_picture_rows(pictures, picture, NULL, &rows, error);
             sn_api_leave(a->context);
         }
         if (!status) memcpy(e->data, rows, (size_t)(e->rows * e->columns) * sizeof(float));

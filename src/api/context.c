@@ -49,9 +49,23 @@ sn_status sn_context_new(int threads, sn_context **out, sn_error *error) {
     pthread_mutex_init(&c->turn, &attributes);
     pthread_mutexattr_destroy(&attributes);
     status = sn_engine_new(threads, &c->engine, error);
+    if (!status) sn_engine_set_compute(c->engine, SN_COMPUTE_AUTO);
     if (status) sn_context_free(c);
     else *out = c;
     return status;
+}
+
+sn_status sn_context_set_compute(sn_context *c, const char *type, sn_error *error) {
+    sn_status status = sn_api_need(c, "sn_context_set_compute", "context", error);
+    if (!status) status = sn_api_need(type, "sn_context_set_compute", "type", error);
+    if (status) return status;
+    static const char *const words[] = {[SN_COMPUTE_F32] = "f32", [SN_COMPUTE_BF16] = "bf16", [SN_COMPUTE_AUTO] = "auto"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(words[i], type) == 0) {
+            sn_engine_set_compute(c->engine, (sn_compute)i);
+            return SN_OK;
+        }
+    return sn_fail(error, SN_ERROR_USAGE, "sn_context_set_compute: type: found \"%s\", expected f32, bf16 or auto", type);
 }
 
 void sn_context_free(sn_context *c) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* The one piece of process-wide state: a test's wish that allocations fail. */
 static _Atomic int64_t fail_at;
@@ -49,6 +50,12 @@ void sn_free(void *memory) {
     void *raw;
     memcpy(&raw, (char *)memory - sizeof raw, sizeof raw);
     free(raw);
+}
+
+void sn_memory_huge(void *memory, size_t bytes) {
+    const uintptr_t page = (uintptr_t)2 << 20;
+    uintptr_t begin = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + bytes) & ~(page - 1);
+    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 }
 
 bool sn_grow(void **items, size_t *capacity, size_t need, size_t item_size) {

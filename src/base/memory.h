@@ -12,6 +12,9 @@
  * product overflows. Freed by sn_free. */
 void *sn_alloc(size_t count, size_t size);
 void sn_free(void *memory);
+/* Asks for pages of 2 MiB in a block that is worth it: what is read through often then costs fewer walks of the page
+ * table. Only advice: the kernel may refuse. */
+void sn_memory_huge(void *memory, size_t bytes);
 
 /* Resizes an array that sn_grow made (start with NULL): doubles *capacity until it holds `need` items. */
 bool sn_grow(void **items, size_t *capacity, size_t need, size_t item_size);

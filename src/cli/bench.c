@@ -31,6 +31,7 @@ typedef struct settings {
     sn_model_files files;
     sn_type type;
     int threads;
+    sn_compute compute;
     int64_t prompt, tokens, repeat; /* prompt 0: what a picture and a question take */
     bool profile, json;
 } settings;
@@ -133,7 +134,7 @@ static sn_status make_inputs(bench *b) {
 
 static sn_status see(bench *b) {
     sn_model *m = b->model;
-    if (m->has_lm) return sn_model_encode(m, b->pixels, 1, b->picture, b->error);
+    if (m->has_lm) return sn_model_encode(m, b->pixels, 1, NULL, b->picture, b->error);
     const sn_clip *clip = m->own;
     const char *result = clip->has_projection ? "embed.image" : "vision.pooled";
     sn_program *program;
@@ -160,7 +161,7 @@ static sn_status run_once(bench *b, bool cold) {
     sn_sequence sequence = {0};
     double taken[NUM_PHASES] = {0};
     bool wanted[NUM_PHASES] = {m->has_vision, m->has_lm, m->has_lm && b->tokens > 0};
-    sn_status status = m->has_lm ? sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, b->error) : SN_OK;
+    sn_status status = m->has_lm ? sn_lm_session_open(&session, m->engine, m->store, &m->lm, sn_engine_compute(b->engine, m->store), b->error) : SN_OK;
     for (phase p = VISION; p < NUM_PHASES && !status; p++) {
         if (!wanted[p]) continue;
         sn_engine_set_profile(m->engine, cold ? NULL : &b->phase[p].profile);
@@ -205,16 +206,8 @@ static double share_of(const bench *b, phase p) {
     return limit > 0 ? (p == DECODE ? e.bytes : e.operations) / seconds_of(b, p) / limit : 0;
 }
 
-static const char *weight_type(const bench *b) {
-    sn_type most = SN_TYPE_F32;
-    int64_t bytes[SN_TYPE_COUNT] = {0};
-    for (size_t i = 0; i < b->model->store->count; i++) {
-        const sn_weight *w = &b->model->store->entries[i]->weight;
-        bytes[w->type] += w->rows * w->columns;
-        if (bytes[w->type] > bytes[most]) most = w->type;
-    }
-    return sn_type_of(most)->name;
-}
+static const char *weight_type(const bench *b) { return sn_type_of(sn_store_main_type(b->model->store))->name; }
+static sn_type compute_type(const bench *b) { return sn_engine_compute(b->engine, b->model->store); }
 
 static json_t *profile_json(const sn_profile *profile, double runs) {
     json_t *object = json_object();
@@ -229,8 +222,8 @@ static json_t *profile_json(const sn_profile *profile, double runs) {
 static void print_json(const bench *b) {
     const sn_model *m = b->model;
     json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:f, s:{s:f, s:f}, s:{s:I, s:I}}",
-                             "model", b->set->name, "system", m->system->name, "weights", weight_type(b), "compute", "f32",
-                             "cpu", sn_cpu_level_name(sn_cpu_features().level), "kernels", sn_backend_cpu()->name, "threads", sn_engine_threads(b->engine),
+                             "model", b->set->name, "system", m->system->name, "weights", weight_type(b), "compute", sn_type_of(compute_type(b))->name,
+                             "cpu", sn_cpu_level_name(sn_cpu_features().level), "kernels", sn_backend_cpu(SN_TYPE_F32)->name, "threads", sn_engine_threads(b->engine),
                              "parameters", (json_int_t)b->num_parameters, "weight_bytes", (json_int_t)b->weight_bytes, "load_seconds", b->load,
                              "limits", "read_bytes_per_second", b->read_limit, "operations_per_second", b->multiply_limit,
                              "memory", "peak_bytes", (json_int_t)b->peak, "beyond_weights_bytes", (json_int_t)b->beyond);
@@ -275,7 +268,7 @@ static void print_text(const bench *b) {
     const sn_model *m = b->model;
     printf("model        %s: %s, %s weights, %.3g G parameters, %.3g GB\n", b->set->name, m->system->title, weight_type(b),
            (double)b->num_parameters * 1e-9, (double)b->weight_bytes * 1e-9);
-    printf("machine      %s, %d threads, kernels %s, compute type f32\n", sn_cpu_level_name(sn_cpu_features().level), sn_engine_threads(b->engine), sn_backend_cpu()->name);
+    printf("machine      %s, %d threads, kernels %s, compute type %s\n", sn_cpu_level_name(sn_cpu_features().level), sn_engine_threads(b->engine), sn_backend_cpu(SN_TYPE_F32)->name, sn_type_of(compute_type(b))->name);
     printf("limits       reading %.1f GB/s, multiplying and adding %.1f GFLOP/s (measured)\n", b->read_limit * 1e-9, b->multiply_limit * 1e-9);
     printf("load         %.3f s\n", b->load);
     for (phase p = VISION; p < NUM_PHASES; p++) {
@@ -322,6 +315,7 @@ static sn_status read_settings(const sn_arguments *a, settings *s, sn_error *err
                     .profile = sn_argument_given(a, "profile"), .json = sn_argument_given(a, "json")};
     int word = 0;
     sn_status status = sn_argument_word(a, "type", words, &word, error);
+    if (!status) status = sn_arguments_compute(a, &s->compute, error);
     if (!status) status = sn_argument_integer(a, "prompt", 1, MAX_TOKENS, &s->prompt, error);
     if (!status) status = sn_argument_integer(a, "tokens", 0, MAX_TOKENS, &s->tokens, error);
     if (!status) status = sn_argument_integer(a, "repeat", 1, MAX_REPEATS, &s->repeat, error);
@@ -343,6 +337,7 @@ static sn_status run(const sn_arguments *arguments, sn_error *error) {
     if (!b) return sn_fail_memory(error);
     b->set = &set, b->error = error;
     status = sn_engine_new(set.threads, &b->engine, error);
+    if (!status) sn_engine_set_compute(b->engine, set.compute);
     if (!status) status = open_model(b);
     if (!status) status = make_inputs(b);
     for (int64_t i = -1; i < set.repeat && !status; i++) status = run_once(b, i < 0);
@@ -370,4 +365,4 @@ const sn_command sn_command_bench = {
     .details = "Measures seconds for a picture, tokens/s for a prompt and for an answer, time to the first token, loading and\n"
                "memory. Picture and prompt are made up. Presets of --random: clip-vit-l-336, clip-vit-l-224, tinyllama,\n"
                "llama-7b-4layers, llama-7b, llama-13b, llava-7b-4layers, llava-7b, llava-tiny.",
-    .example = "sensorium bench --random llava-tiny --profile", .tables = (const sn_option *const[]){options, sn_model_options, sn_engine_options, NULL}, .run = run};
+    .example = "sensorium bench --random llava-tiny --profile", .tables = (const sn_option *const[]){options, sn_model_options, sn_engine_options, sn_compute_options, NULL}, .run = run};

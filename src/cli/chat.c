@@ -241,13 +241,16 @@ static sn_status open_chat(chat *c, const char *main, sn_error *error) {
     const sn_arguments *a = c->arguments;
     sn_model_files files;
     int threads = 0;
+    sn_compute compute;
     double begun = now();
     sn_status status = sn_arguments_model(a, main, &files, error);
     c->options = sn_generate_defaults();
     if (!status) status = sn_arguments_pictures(a, &c->image, error);
     if (!status) status = sn_arguments_generation(a, &c->options, error);
     if (!status) status = sn_arguments_threads(a, &threads, error);
+    if (!status) status = sn_arguments_compute(a, &compute, error);
     if (!status) status = sn_engine_new(threads, &c->engine, error);
+    if (!status) sn_engine_set_compute(c->engine, compute);
     if (!status) status = sn_model_open(c->engine, &files, &c->model, error);
     for (size_t i = 0; !status && i < c->model->num_warnings; i++) fprintf(stderr, "sensorium: warning: %s\n", c->model->warnings[i]);
     if (!status) status = sn_pictures_new(c->model, FEATURES_KEPT, &c->pictures, error);
@@ -303,4 +306,4 @@ const sn_command sn_command_chat = {
                "editing, or from a pipe; /help lists its commands. Ctrl-C stops an answer. A model in several places is named by its\n"
                "parts instead of MODEL. What a person types is text: \"<image>\" or \"</s>\" in it have no special meaning.",
     .example = "sensorium chat models/demo -i models/demo/scenes/000.png \"Describe the picture.\"",
-    .tables = (const sn_option *const[]){options, sn_generation_options, sn_picture_options, sn_model_options, sn_engine_options, NULL}, .run = run};
+    .tables = (const sn_option *const[]){options, sn_generation_options, sn_picture_options, sn_model_options, sn_engine_options, sn_compute_options, NULL}, .run = run};

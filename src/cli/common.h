@@ -3,6 +3,7 @@
 #define SN_CLI_COMMON_H
 
 #include "cli/arguments.h"
+#include "runtime/engine.h"
 #include "generate/options.h"
 #include "media/image.h"
 #include "systems/model.h"
@@ -19,6 +20,10 @@ sn_status sn_arguments_generation(const sn_arguments *arguments, sn_generate_opt
 /* --exif, --alpha: as people expect it unless they ask for what the published code does. */
 extern const sn_option sn_picture_options[];
 sn_status sn_arguments_pictures(const sn_arguments *arguments, sn_image_options *options, sn_error *error);
+
+/* --compute. */
+extern const sn_option sn_compute_options[];
+sn_status sn_arguments_compute(const sn_arguments *arguments, sn_compute *compute, sn_error *error);
 
 /* --threads; 0 = as many as this process may use. */
 extern const sn_option sn_engine_options[];

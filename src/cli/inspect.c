@@ -164,7 +164,7 @@ static json_t *model_facts(const sn_model *m, bool with_tensors) {
         json_object_set_new(o, "template", json_string(m->template_name));
         json_object_set_new(o, "template_reason", json_string(m->template_reason));
     }
-    json_object_set_new(o, "compute", json_string("f32"));
+    json_object_set_new(o, "compute", json_string(sn_type_of(sn_engine_compute(m->engine, m->store))->name));
     if (m->has_lm)
         json_object_set_new(o, "language_model", json_pack("{s:I, s:I, s:I, s:I}", "layers", (json_int_t)m->lm.num_layers, "hidden_size", (json_int_t)m->lm.hidden_size,
                                                            "vocabulary", (json_int_t)m->lm.vocab_size, "window", (json_int_t)m->lm.max_positions));
@@ -382,6 +382,7 @@ static sn_status inspect_model(const inspection *in, bool *printed, sn_error *er
     sn_model *m = NULL;
     json_t *bad = NULL, *memory = NULL;
     sn_status status = sn_engine_new(0, &engine, error);
+    if (!status) sn_engine_set_compute(engine, SN_COMPUTE_AUTO);
     if (!status) status = sn_model_inspect(engine, &in->files, &m, error);
     size_t num_misfits = status ? 0 : m->report.missing.count + m->report.misshapen.count;
     if (!status && in->memory && !num_misfits) status = predict_memory(m, in->context, &memory, error);

@@ -164,7 +164,7 @@ static sn_status run_logits(sn_tracer *t) {
     if (!status && pixels) sn_trace_put(&t->trace, "pixel_values", SN_TYPE_F32, pixel_shape(m, prompt.num_media), pixels);
     if (!status && prompt.num_media) {
         rows = sn_alloc((size_t)(prompt.num_media * m->media_positions), (size_t)m->lm.hidden_size * sizeof *rows);
-        status = rows ? sn_model_encode(m, pixels, prompt.num_media, rows, t->error) : sn_fail_memory(t->error);
+        status = rows ? sn_model_encode(m, pixels, prompt.num_media, NULL, rows, t->error) : sn_fail_memory(t->error);
     }
     if (!status && !(logits = sn_alloc((size_t)positions * (size_t)vocab, sizeof *logits))) status = sn_fail_memory(t->error);
     if (!status) status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, t->error);

@@ -82,7 +82,7 @@ static sn_status prompt_of(sn_tracer *t, const json_t *parts, sn_prompt *prompt,
     if (!status) status = sn_load_pictures(t->model, prompt->media, prompt->num_media, NULL, pixels, t->error);
     if (!status && prompt->num_media) {
         *rows = sn_alloc((size_t)(prompt->num_media * t->model->media_positions), (size_t)t->model->lm.hidden_size * sizeof **rows);
-        status = *rows ? sn_model_encode(t->model, *pixels, prompt->num_media, *rows, t->error) : sn_fail_memory(t->error);
+        status = *rows ? sn_model_encode(t->model, *pixels, prompt->num_media, NULL, *rows, t->error) : sn_fail_memory(t->error);
     }
     json_decref(object);
     return status;

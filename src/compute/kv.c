@@ -54,6 +54,7 @@ int32_t sn_kv_page_take(sn_kv_cache *cache) {
     }
     char *memory = sn_alloc(1, cache->page_bytes);
     if (!memory) return -1;
+    sn_memory_huge(memory, cache->page_bytes);
     cache->pages[cache->num_pages] = memory;
     cache->count[cache->num_pages] = 1;
     return cache->num_pages++;

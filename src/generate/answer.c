@@ -155,9 +155,9 @@ sn_status sn_answer_prompt(const sn_answer_request *r, sn_reply *out, sn_error *
     if (r->keep_stream) out->stream = json_array();
     if (r->prompt->num_media && !r->rows) {
         encoded = sn_alloc((size_t)(r->prompt->num_media * m->media_positions), (size_t)m->lm.hidden_size * sizeof *encoded);
-        status = encoded ? sn_model_encode(m, r->pixels, r->prompt->num_media, encoded, error) : sn_fail_memory(error);
+        status = encoded ? sn_model_encode(m, r->pixels, r->prompt->num_media, r->cancel, encoded, error) : sn_fail_memory(error);
     }
-    if (!status && !r->session) status = sn_lm_session_open(&own, m->engine, m->store, &m->lm, SN_TYPE_F32, error);
+    if (!status && !r->session) status = sn_lm_session_open(&own, m->engine, m->store, &m->lm, sn_engine_compute(m->engine, m->store), error);
     if (!status) status = search(r, &options, r->rows ? r->rows : encoded, session, sequence, &l, error);
     out->cancelled = status == SN_ERROR_CANCELLED;
     if (out->cancelled) status = SN_OK;

@@ -39,7 +39,7 @@ sn_status sn_conversation_new(sn_model *m, sn_pictures *pictures, sn_conversatio
     sn_conversation *c = sn_alloc(1, sizeof *c);
     if (!c) return sn_fail_memory(error);
     *c = (sn_conversation){.model = m, .pictures = pictures, .arena = sn_arena_new()};
-    sn_status status = c->arena ? sn_lm_session_open(&c->session, m->engine, m->store, &m->lm, SN_TYPE_F32, error) : sn_fail_memory(error);
+    sn_status status = c->arena ? sn_lm_session_open(&c->session, m->engine, m->store, &m->lm, sn_engine_compute(m->engine, m->store), error) : sn_fail_memory(error);
     if (status) sn_conversation_free(c);
     else *out = c;
     return status;
@@ -121,7 +121,7 @@ static place place_of(const sn_conversation *c, const sn_prompt *prompt, sn_pict
 }
 
 /* The rows of the prompt's pictures that are not in the cache, and ids that count from the first of them. */
-static sn_status encode_pictures(sn_conversation *c, const sn_prompt *prompt, sn_picture *const *pictures, sn_ids *ids, float **rows, sn_error *error) {
+static sn_status encode_pictures(sn_conversation *c, const sn_prompt *prompt, sn_picture *const *pictures, const atomic_bool *cancel, sn_ids *ids, float **rows, sn_error *error) {
     int64_t size = c->model->media_positions * c->model->lm.hidden_size;
     int first = prompt->num_media;
     for (size_t i = (size_t)c->sequence.length; i < ids->count && first == prompt->num_media; i++)
@@ -130,7 +130,7 @@ static sn_status encode_pictures(sn_conversation *c, const sn_prompt *prompt, sn
     if (!*rows) return sn_fail_memory(error);
     for (int i = first; i < prompt->num_media; i++) {
         const float *encoded;
-        sn_status status = sn_picture_rows(c->pictures, pictures[i], &encoded, error);
+        sn_status status = sn_picture_rows(c->pictures, pictures[i], cancel, &encoded, error);
         if (status) return status;
         memcpy(*rows + (i - first) * size, encoded, (size_t)size * sizeof **rows);
     }
@@ -208,13 +208,16 @@ sn_status sn_conversation_answer(sn_conversation *c, const sn_turn *turn, sn_tur
     if (!status) {
         out->prompt_positions = (int64_t)prompt.ids.count, out->cached_positions = c->sequence.length;
         out->picture_positions = prompt.num_media * c->model->media_positions;
-        status = encode_pictures(c, &prompt, pictures, &prompt.ids, &rows, error);
+        status = encode_pictures(c, &prompt, pictures, turn->cancel, &prompt.ids, &rows, error);
         out->seconds_pictures = now() - t.begun;
     }
     if (!status)
         status = sn_answer_prompt(&(sn_answer_request){.model = c->model, .prompt = &prompt, .rows = rows, .options = turn->options, .session = &c->session, .sequence = &c->sequence,
                                                        .on_text = tell, .on_id = count_ids, .context = &t, .cancel = turn->cancel}, &out->reply, error);
-    if (!status) {
+    if (status == SN_ERROR_CANCELLED) { /* while a picture was encoded: nothing was said */
+        out->reply.cancelled = true;
+        status = SN_OK;
+    } else if (!status) {
         note_answer(c, &prompt, &out->reply.answer.ids);
         status = keep_answer(c, &out->reply, error);
         out->seconds_total = now() - t.begun;

@@ -72,7 +72,7 @@ sn_status sn_footprint_of(sn_model *m, int64_t positions, sn_footprint *out, sn_
     if (status || !m->has_lm) return status;
     sn_lm_session session;
     int64_t media = m->media_positions < positions ? m->media_positions : 0;
-    if ((status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, error))) return status;
+    if ((status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, sn_engine_compute(m->engine, m->store), error))) return status;
     status = sn_lm_extend_memory(&session, positions, media, &bytes, error);
     largest(&out->plan, bytes);
     out->cache = (positions + SN_PAGE_POSITIONS - 1) / SN_PAGE_POSITIONS * (int64_t)session.cache->page_bytes;

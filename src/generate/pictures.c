@@ -105,10 +105,10 @@ void sn_picture_drop(sn_pictures *s, sn_picture *p) {
     if (--p->holders == 0) shrink(s);
 }
 
-sn_status sn_picture_rows(sn_pictures *s, sn_picture *p, const float **rows, sn_error *error) {
+sn_status sn_picture_rows(sn_pictures *s, sn_picture *p, const atomic_bool *cancel, const float **rows, sn_error *error) {
     if (!p->rows) {
         float *made = sn_alloc(1, row_bytes(s));
-        sn_status status = made ? sn_model_encode(s->model, p->planes, 1, made, error) : sn_fail_memory(error);
+        sn_status status = made ? sn_model_encode(s->model, p->planes, 1, cancel, made, error) : sn_fail_memory(error);
         if (status) {
             sn_free(made);
             return status;

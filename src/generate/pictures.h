@@ -28,8 +28,8 @@ sn_status sn_picture_open(sn_pictures *pictures, const char *path, const sn_imag
 sn_status sn_picture_decode(sn_pictures *pictures, const char *where, const void *bytes, size_t size, const sn_image_options *options, sn_picture **out, sn_error *error);
 void sn_picture_drop(sn_pictures *pictures, sn_picture *picture);
 
-/* The connector's rows, encoded at the first call. */
-sn_status sn_picture_rows(sn_pictures *pictures, sn_picture *picture, const float **rows, sn_error *error);
+/* The connector's rows, encoded at the first call; SN_ERROR_CANCELLED soon after *cancel (or NULL) became true. */
+sn_status sn_picture_rows(sn_pictures *pictures, sn_picture *picture, const atomic_bool *cancel, const float **rows, sn_error *error);
 
 /* How often the encoder ran. */
 int64_t sn_pictures_encoded(const sn_pictures *pictures);

@@ -14,6 +14,8 @@ enum { MAX_PROGRAMS = 64 };
 struct sn_program {
     sn_program_key key;
     bool traced;
+    sn_type compute;
+    int running;   /* runs of it at present: it is not dropped then */
     uint64_t used; /* for dropping the one unused for longest */
     sn_plan *plan;
     sn_weight **params;
@@ -31,7 +33,7 @@ typedef struct job {
 } job;
 
 struct sn_engine {
-    const sn_backend *backend;
+    sn_compute compute;
     int threads;
     sn_trace *trace;
     sn_profile *profile;
@@ -41,6 +43,7 @@ struct sn_engine {
     size_t memory_bytes;
     pthread_t thread;
     pthread_mutex_t lock, turn; /* turn: one submitter at a time */
+    pthread_mutex_t programs_lock;
     pthread_cond_t changed;
     job *pending;
     bool closing, started;
@@ -85,9 +88,9 @@ sn_status sn_engine_new(int threads, sn_engine **out, sn_error *error) {
     sn_engine *e = sn_alloc(1, sizeof *e);
     if (!e) return sn_fail_memory(error);
     e->threads = threads > 0 ? threads : sn_cpu_count();
-    e->backend = sn_backend_cpu();
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->turn, NULL);
+    pthread_mutex_init(&e->programs_lock, NULL);
     pthread_cond_init(&e->changed, NULL);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -125,6 +128,7 @@ void sn_engine_free(sn_engine *e) {
     sn_free(e->memory);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->turn);
+    pthread_mutex_destroy(&e->programs_lock);
     pthread_cond_destroy(&e->changed);
     sn_free(e);
 }
@@ -134,11 +138,18 @@ size_t sn_engine_memory(const sn_engine *e) { return e->memory_bytes; }
 void sn_engine_set_trace(sn_engine *e, sn_trace *trace) { e->trace = trace; }
 void sn_engine_set_profile(sn_engine *e, sn_profile *profile) { e->profile = profile; }
 sn_trace *sn_engine_trace(const sn_engine *e) { return e->trace; }
+void sn_engine_set_compute(sn_engine *e, sn_compute compute) { e->compute = compute; }
+
+sn_type sn_engine_compute(const sn_engine *e, const sn_store *store) {
+    if (e->compute != SN_COMPUTE_AUTO) return e->compute == SN_COMPUTE_BF16 ? SN_TYPE_BF16 : SN_TYPE_F32;
+    sn_cpu cpu = sn_cpu_features();
+    return (cpu.avx512_bf16 || cpu.amx_bf16) && sn_store_main_type(store) == SN_TYPE_BF16 ? SN_TYPE_BF16 : SN_TYPE_F32;
+}
 
 /* ---- programs ---- */
 
-static bool same_key(const sn_program *p, const sn_program_key *k, bool traced) {
-    return p->key.owner == k->owner && strcmp(p->key.part, k->part) == 0 && p->key.a == k->a && p->key.b == k->b && p->key.c == k->c && p->traced == traced;
+static bool same_key(const sn_program *p, const sn_program_key *k, bool traced, sn_type compute) {
+    return p->compute == compute && p->key.owner == k->owner && strcmp(p->key.part, k->part) == 0 && p->key.a == k->a && p->key.b == k->b && p->key.c == k->c && p->traced == traced;
 }
 
 static sn_status bind_params(sn_program *p, const sn_graph *g, sn_store *store, sn_error *error) {
@@ -178,26 +189,31 @@ static sn_status build_program(sn_engine *e, const sn_program_key *key, sn_build
     if (status) {
         sn_graph_free(g);
     } else {
-        status = sn_plan_new(g, e->backend, e->threads, outputs, n, &p->plan, error);
+        status = sn_plan_new(g, sn_backend_cpu(p->compute), e->threads, outputs, n, &p->plan, error);
     }
     sn_free(outputs);
     return status;
 }
 
-sn_status sn_engine_program(sn_engine *e, const sn_program_key *key, sn_build *build, const void *context, sn_store *store,
-                            const char *const *results, int num_results, sn_program **out, sn_error *error) {
-    int slot = 0;
+/* With the lock held. */
+static sn_status find_or_build(sn_engine *e, const sn_program_key *key, sn_build *build, const void *context, sn_store *store,
+                               const char *const *results, int num_results, sn_program **out, sn_error *error) {
+    sn_type compute = sn_engine_compute(e, store);
+    int slot = -1;
     for (int i = 0; i < MAX_PROGRAMS; i++) {
         sn_program *p = e->programs[i];
-        if (p && same_key(p, key, e->trace != NULL)) {
+        if (p && same_key(p, key, e->trace != NULL, compute)) {
             p->used = ++e->clock;
             *out = p;
             return SN_OK;
         }
-        if (e->programs[slot] && (!p || p->used < e->programs[slot]->used)) slot = i;
+        bool free_slot = !p || p->running == 0, worse = slot < 0 || (e->programs[slot] && (!p || p->used < e->programs[slot]->used));
+        if (free_slot && worse) slot = i;
     }
+    if (slot < 0) return sn_fail(error, SN_ERROR_SUPPORT, "%d programs are running; expected fewer at a time", MAX_PROGRAMS);
     sn_program *p = sn_alloc(1, sizeof *p);
     if (!p) return sn_fail_memory(error);
+    p->compute = compute;
     sn_status status = build_program(e, key, build, context, store, results, num_results, p, error);
     if (status) {
         free_program(p);
@@ -208,6 +224,24 @@ sn_status sn_engine_program(sn_engine *e, const sn_program_key *key, sn_build *b
     p->used = ++e->clock;
     *out = p;
     return SN_OK;
+}
+
+sn_status sn_engine_program(sn_engine *e, const sn_program_key *key, sn_build *build, const void *context, sn_store *store,
+                            const char *const *results, int num_results, sn_program **out, sn_error *error) {
+    pthread_mutex_lock(&e->programs_lock);
+    sn_status status = find_or_build(e, key, build, context, store, results, num_results, out, error);
+    pthread_mutex_unlock(&e->programs_lock);
+    return status;
+}
+
+void sn_engine_forget(sn_engine *e, const void *owner) {
+    pthread_mutex_lock(&e->programs_lock);
+    for (int i = 0; i < MAX_PROGRAMS; i++) {
+        if (!e->programs[i] || e->programs[i]->key.owner != owner) continue;
+        free_program(e->programs[i]);
+        e->programs[i] = NULL;
+    }
+    pthread_mutex_unlock(&e->programs_lock);
 }
 
 size_t sn_program_memory(const sn_program *p) { return p->plan->bytes; }
@@ -234,6 +268,7 @@ static sn_status prepare(sn_engine *e, sn_program *p, sn_error *error) {
     e->memory = sn_alloc(p->plan->bytes ? p->plan->bytes : 64, 1);
     if (!e->memory) return sn_fail_memory(error);
     e->memory_bytes = p->plan->bytes;
+    sn_memory_huge(e->memory, e->memory_bytes);
     return SN_OK;
 }
 
@@ -251,10 +286,18 @@ static void run_on_thread(void *context) {
         sn_trace_put(j->engine->trace, p->names[i], SN_TYPE_F32, p->plan->graph->nodes[p->named[i]].shape, sn_run_data(&run, p->named[i]));
 }
 
+static void count_run(sn_engine *e, sn_program *p, int change) {
+    pthread_mutex_lock(&e->programs_lock);
+    p->running += change;
+    pthread_mutex_unlock(&e->programs_lock);
+}
+
 static sn_status run_program(sn_engine *e, sn_program *p, const sn_bindings *bindings, float *const *results, sn_error *error) {
     run_job j = {.engine = e, .program = p, .results = results, .error = error, .bindings = *bindings};
     if (e->profile) j.bindings.observe = sn_profile_step, j.bindings.observer = e->profile;
+    count_run(e, p, 1);
     submit(e, run_on_thread, &j);
+    count_run(e, p, -1);
     return j.status;
 }
 

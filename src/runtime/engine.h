@@ -19,6 +19,13 @@ sn_status sn_engine_new(int threads, sn_engine **out, sn_error *error);
 void sn_engine_free(sn_engine *engine);
 int sn_engine_threads(const sn_engine *engine);
 
+/* What dense products are computed in (decision D10). auto: bf16 for models stored in bf16 on processors that multiply
+ * it natively, f32 otherwise. At first f32. Programs made before keep theirs. */
+typedef enum sn_compute { SN_COMPUTE_F32, SN_COMPUTE_BF16, SN_COMPUTE_AUTO } sn_compute;
+void sn_engine_set_compute(sn_engine *engine, sn_compute compute);
+/* f32 or bf16: what that comes to for a model. */
+sn_type sn_engine_compute(const sn_engine *engine, const sn_store *store);
+
 /* Named tensors of the runs go to this sink while it is set; NULL = off. */
 void sn_engine_set_trace(sn_engine *engine, sn_trace *trace);
 sn_trace *sn_engine_trace(const sn_engine *engine);
@@ -36,9 +43,13 @@ typedef struct sn_program_key {
 } sn_program_key;
 
 /* The program of that key, built when it is not there yet: its parameters are looked up in the store, `results`
- * are the names whose values are wanted. Valid until the engine is freed or 64 programs later. */
+ * are the names whose values are wanted. Valid until the engine is freed, its owner is forgotten, or 64 programs later,
+ * counting those of all threads; several may ask and run at once. */
 sn_status sn_engine_program(sn_engine *engine, const sn_program_key *key, sn_build *build, const void *context, sn_store *store,
                             const char *const *results, int num_results, sn_program **out, sn_error *error);
+
+/* Drops the programs of an owner that goes away: another may come to lie at its address. */
+void sn_engine_forget(sn_engine *engine, const void *owner);
 
 /* Runs it: inputs in the order in which the graph made them; results are copied to results[i] where not NULL. */
 sn_status sn_engine_run(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache,

@@ -92,3 +92,14 @@ sn_status sn_store_add_fresh(sn_store *store, const char *name, const char *publ
                              sn_error *error) {
     return sn_store_add_fresh_as(store, SN_TYPE_F32, name, published, shape, init, seed, error);
 }
+
+sn_type sn_store_main_type(const sn_store *store) {
+    int64_t values[SN_TYPE_COUNT] = {0};
+    sn_type most = SN_TYPE_F32;
+    for (size_t i = 0; i < store->count; i++) {
+        const sn_weight *w = &store->entries[i]->weight;
+        values[w->type] += w->rows * w->columns;
+        if (values[w->type] > values[most]) most = w->type;
+    }
+    return most;
+}

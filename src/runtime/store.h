@@ -27,6 +27,9 @@ void sn_store_free(sn_store *store);
 sn_store_entry *sn_store_add(sn_store *store, const char *name, const char *published, const char *file, const sn_weight *weight);
 sn_store_entry *sn_store_find(const sn_store *store, const char *name);
 
+/* The type in which most of the values are stored. */
+sn_type sn_store_main_type(const sn_store *store);
+
 /* A parameter of one's own in that storage type, filled as `init` says from the seed and the name. Its rows are made
  * one after another, so that no more memory is taken than it needs. */
 sn_status sn_store_add_fresh_as(sn_store *store, sn_type type, const char *name, const char *published, sn_shape shape, sn_init init, uint64_t seed,

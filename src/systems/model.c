@@ -177,6 +177,7 @@ void sn_model_close(sn_model *m) {
     if (m->system->close) m->system->close(m);
     sn_tokenizer_close(m->tokenizer);
     sn_bind_report_free(&m->report);
+    sn_engine_forget(m->engine, m->store);
     sn_store_free(m->store);
     for (int i = 0; i < m->num_sources; i++) sn_source_close(m->sources[i]);
     sn_free(m->warnings);
@@ -202,10 +203,10 @@ static sn_status encode_program(sn_model *m, int pictures, sn_program **out, sn_
     return sn_engine_program(m->engine, &key, build_encode, &context, m->store, &result, 1, out, error);
 }
 
-sn_status sn_model_encode(sn_model *m, const float *pixels, int pictures, float *rows, sn_error *error) {
+sn_status sn_model_encode(sn_model *m, const float *pixels, int pictures, const atomic_bool *cancel, float *rows, sn_error *error) {
     sn_program *program;
     sn_status status = encode_program(m, pictures, &program, error);
-    return status ? status : sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, NULL, &rows, error);
+    return status ? status : sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, cancel, &rows, error);
 }
 
 static void build_keys(sn_graph *g, const void *context) {

@@ -116,8 +116,9 @@ bool sn_model_skip(sn_model *model, const sn_name_rule *rules, const char *prefi
 /* config.json of a folder, or NULL in *out where there is none. */
 sn_status sn_model_json(const char *folder, const char *name, json_t **out, sn_error *error);
 
-/* pixel_values [pictures, 3, size, size] → connector output [pictures * media_positions, hidden]. */
-sn_status sn_model_encode(sn_model *model, const float *pixels, int pictures, float *rows, sn_error *error);
+/* pixel_values [pictures, 3, size, size] → connector output [pictures * media_positions, hidden]. SN_ERROR_CANCELLED soon after
+ * *cancel (which may be NULL) became true. */
+sn_status sn_model_encode(sn_model *model, const float *pixels, int pictures, const atomic_bool *cancel, float *rows, sn_error *error);
 /* pixel_values [pictures, 3, size, size] → keys of a gallery [pictures, lm.query_size]. */
 sn_status sn_model_keys(sn_model *model, const float *pixels, int pictures, float *keys, sn_error *error);
 /* Bytes that the graph of that needs for its values. Nothing runs. */

@@ -13,6 +13,8 @@ void sn_plan_free(sn_plan *plan) {
     sn_free(plan->steps);
     sn_free(plan->place);
     sn_free(plan->scratch);
+    sn_free(plan->together);
+    sn_free(plan->in_pieces);
     sn_free(plan);
 }
 
@@ -57,7 +59,75 @@ static void release_block(layout *l, int64_t begin) {
         }
 }
 
-/* Last step that reads each memory-owning node; outputs live to the end. */
+/* ---- steps in pieces of rows ---- */
+
+enum {
+    PIECE = 192,          /* rows of a piece, at most */
+    WORTH = 4 << 20,      /* bytes that pieces must save */
+    TOGETHER = 8,  /* steps */
+};
+
+static int64_t piece_rows(int64_t rows) {
+    int64_t pieces = (rows + PIECE - 1) / PIECE;
+    return (rows + pieces - 1) / pieces;
+}
+
+/* Whether each row of the step's result needs that row of its inputs alone, and parameters. */
+static bool is_by_rows(const sn_graph *g, sn_tensor t) {
+    const sn_node *node = &g->nodes[t];
+    int rows = node->op == SN_OP_GATED ? 2 : node->op == SN_OP_LINEAR || node->op == SN_OP_UNARY ? 1 : 0;
+    for (int i = 0; i < node->num_inputs; i++) {
+        const sn_node *input = &g->nodes[node->input[i]];
+        if (i < rows && (sn_num_rows(input) != sn_num_rows(node) || input->offset != 0 || input->op == SN_OP_PARAM)) return false;
+        if (i >= rows && node->input[i] && input->op != SN_OP_PARAM) return false;
+    }
+    return rows > 0;
+}
+
+/* Marks the longest chains of such steps that have something between them which nobody else reads. */
+static void find_pieces(sn_plan *plan, const bool *is_output, const sn_tensor *last_use) {
+    const sn_graph *g = plan->graph;
+    for (size_t s = 0, end; s < plan->num_steps; s = end) {
+        int64_t rows = sn_num_rows(&g->nodes[plan->steps[s]]), saved = 0;
+        plan->together[s] = 1;
+        for (end = s; end < plan->num_steps && end < s + TOGETHER && is_by_rows(g, plan->steps[end]) && sn_num_rows(&g->nodes[plan->steps[end]]) == rows;) end++;
+        if (end < s + 2 || rows <= PIECE) {
+            end = s + 1;
+            continue;
+        }
+        for (size_t i = s; i < end; i++) {
+            sn_tensor t = plan->steps[i];
+            plan->together[i] = 1;
+            plan->in_pieces[t] = !is_output[t] && last_use[t] <= plan->steps[end - 1];
+            if (plan->in_pieces[t]) saved += sn_num_columns(&g->nodes[t]) * (rows - piece_rows(rows)) * plan->backend->real_bytes;
+        }
+        if (saved >= WORTH) plan->together[s] = (int32_t)(end - s);
+        for (size_t i = s; i < end && saved < WORTH; i++) plan->in_pieces[plan->steps[i]] = false;
+    }
+}
+
+/* The input whose memory the step's result may take: element i of it is read last when element i is written. */
+static sn_tensor taken_over(const sn_plan *plan, sn_tensor t, const bool *is_output, const sn_tensor *last_use) {
+    const sn_graph *g = plan->graph;
+    const sn_node *node = &g->nodes[t];
+    bool fits = node->op == SN_OP_UNARY || node->op == SN_OP_GATED || node->op == SN_OP_ADD || node->op == SN_OP_SCALE;
+    const sn_node *x = &g->nodes[node->input[0]], *base = &g->nodes[x->base];
+    if (!fits || !owns_memory(base) || last_use[x->base] != t || is_output[x->base] || base->type != node->type || x->offset != 0 || !sn_is_contiguous(x) ||
+        sn_shape_count(&base->shape) != sn_shape_count(&node->shape) || plan->in_pieces[x->base] != plan->in_pieces[t])
+        return SN_NONE;
+    if (node->num_inputs > 1 && g->nodes[node->input[1]].base == x->base && node->input[1] != node->input[0]) return SN_NONE;
+    return x->base;
+}
+
+static int64_t value_bytes(const sn_plan *plan, sn_tensor t) {
+    const sn_node *node = &plan->graph->nodes[t];
+    int64_t width = node->type == SN_TYPE_F32 ? plan->backend->real_bytes : sn_type_of(node->type)->bytes, count = sn_shape_count(&node->shape);
+    if (plan->in_pieces[t]) count = count / sn_num_rows(node) * piece_rows(sn_num_rows(node));
+    return count * width;
+}
+
+/* Last step that reads each memory-owning node; outputs live to the end. What steps in pieces read or make lives from
+ * the first of them to the last. */
 static bool place_all(sn_plan *plan, const bool *is_output, sn_tensor *last_use) {
     const sn_graph *g = plan->graph;
     for (size_t s = 0; s < plan->num_steps; s++) {
@@ -66,34 +136,55 @@ static bool place_all(sn_plan *plan, const bool *is_output, sn_tensor *last_use)
         for (int i = 0; i < g->nodes[t].num_inputs; i++)
             if (g->nodes[t].input[i]) last_use[g->nodes[g->nodes[t].input[i]].base] = t;
     }
+    find_pieces(plan, is_output, last_use);
     layout l = {0};
-    bool ok = true;
-    /* what dies after each step, as chains: first[step], then next */
-    sn_tensor *next = sn_alloc(g->num_nodes, sizeof *next), *first = sn_alloc(g->num_nodes, sizeof *first);
-    if (!next || !first) ok = false;
+    /* what dies after each step, as chains: first[step], then next; whose memory a result takes over */
+    sn_tensor *next = sn_alloc(g->num_nodes, sizeof *next), *first = sn_alloc(g->num_nodes, sizeof *first), *heir = sn_alloc(g->num_nodes, sizeof *heir);
+    bool *gone = sn_alloc(g->num_nodes, sizeof *gone), ok = next && first && heir && gone;
+    for (size_t s = 0; ok && s < plan->num_steps; s++) heir[plan->steps[s]] = taken_over(plan, plan->steps[s], is_output, last_use);
+    for (size_t s = 0; ok && s < plan->num_steps; s += (size_t)plan->together[s]) {
+        sn_tensor last = plan->steps[s + (size_t)plan->together[s] - 1];
+        for (int32_t i = 0; i < plan->together[s]; i++) {
+            const sn_node *node = &g->nodes[plan->steps[s + (size_t)i]];
+            if (last_use[plan->steps[s + (size_t)i]] < last) last_use[plan->steps[s + (size_t)i]] = last;
+            for (int k = 0; k < node->num_inputs; k++) {
+                sn_tensor base = g->nodes[node->input[k]].base;
+                if (node->input[k] && last_use[base] < last) last_use[base] = last;
+            }
+        }
+    }
     for (size_t s = 0; ok && s < plan->num_steps; s++) {
         sn_tensor t = plan->steps[s];
         if (is_output[t]) continue;
         next[t] = first[last_use[t]], first[last_use[t]] = t;
     }
-    for (size_t s = 0; ok && s < plan->num_steps; s++) {
-        sn_tensor t = plan->steps[s];
-        const sn_node *node = &g->nodes[t];
-        int64_t width = node->type == SN_TYPE_F32 ? plan->backend->real_bytes : sn_type_of(node->type)->bytes;
-        plan->place[t] = place_block(&l, sn_shape_count(&node->shape) * width);
-        sn_scratch_size *scratch = plan->backend->scratch[node->op];
-        size_t wanted = scratch ? scratch(plan, t) : 0;
-        if (wanted) {
-            plan->scratch[t] = place_block(&l, (int64_t)wanted);
-            if (plan->scratch[t] >= 0) release_block(&l, plan->scratch[t]);
+    for (size_t s = 0; ok && s < plan->num_steps;) {
+        size_t end = s + (size_t)plan->together[s];
+        for (size_t i = s; i < end && ok; i++) {
+            sn_tensor t = plan->steps[i];
+            if (heir[t]) gone[heir[t]] = true;
+            plan->place[t] = heir[t] ? plan->place[heir[t]] : place_block(&l, value_bytes(plan, t));
+            ok = plan->place[t] >= 0;
         }
-        ok = plan->place[t] >= 0 && (!wanted || plan->scratch[t] >= 0);
-        for (sn_tensor dead = first[t]; dead; dead = next[dead]) release_block(&l, plan->place[dead]);
+        for (size_t i = s; i < end && ok; i++) {
+            sn_tensor t = plan->steps[i];
+            sn_scratch_size *scratch = plan->backend->scratch[g->nodes[t].op];
+            size_t wanted = scratch ? scratch(plan, t) : 0;
+            if (!wanted) continue;
+            plan->scratch[t] = place_block(&l, (int64_t)wanted);
+            ok = plan->scratch[t] >= 0;
+            if (ok) release_block(&l, plan->scratch[t]);
+        }
+        for (; s < end; s++)
+            for (sn_tensor dead = first[plan->steps[s]]; ok && dead; dead = next[dead])
+                if (!gone[dead]) release_block(&l, plan->place[dead]);
     }
     plan->bytes = (size_t)l.peak;
     sn_free(l.live);
     sn_free(next);
     sn_free(first);
+    sn_free(heir);
+    sn_free(gone);
     return ok;
 }
 
@@ -119,7 +210,9 @@ sn_status sn_plan_new(sn_graph *g, const sn_backend *backend, int threads, const
     plan->steps = sn_alloc(g->num_nodes, sizeof *plan->steps);
     plan->place = sn_alloc(g->num_nodes, sizeof *plan->place);
     plan->scratch = sn_alloc(g->num_nodes, sizeof *plan->scratch);
-    if (!needed || !is_output || !last_use || !plan->steps || !plan->place || !plan->scratch) {
+    plan->together = sn_alloc(g->num_nodes, sizeof *plan->together);
+    plan->in_pieces = sn_alloc(g->num_nodes, sizeof *plan->in_pieces);
+    if (!needed || !is_output || !last_use || !plan->steps || !plan->place || !plan->scratch || !plan->together || !plan->in_pieces) {
         status = sn_fail_memory(error);
         goto done;
     }
@@ -172,6 +265,9 @@ sn_matrix sn_run_matrix(const sn_run *run, sn_tensor t) {
     int rank = node->shape.rank;
     sn_matrix m = {.data = sn_run_data(run, t), .rows = sn_num_rows(node), .columns = sn_num_columns(node)};
     m.stride = rank > 1 ? node->stride[rank - 2] : m.columns;
+    if (!run->rows || m.rows != run->all_rows || run->plan->graph->nodes[node->base].op == SN_OP_PARAM) return m;
+    m.rows = run->rows;
+    if (!run->plan->in_pieces[node->base]) m.data = (char *)m.data + run->first_row * m.stride * run->plan->backend->real_bytes;
     return m;
 }
 
@@ -180,9 +276,9 @@ static sn_status check_result(const sn_run *run, sn_tensor t, sn_error *error) {
     const sn_graph *g = run->plan->graph;
     const sn_node *node = &g->nodes[t];
     if (node->type != SN_TYPE_F32 || run->plan->backend->real_bytes != sizeof(float)) return SN_OK;
-    const float *values = sn_run_data(run, t);
-    int64_t count = sn_shape_count(&node->shape), bad = 0;
-    for (int64_t i = 0; i < count; i++) bad += !isfinite(values[i]);
+    sn_matrix values = sn_run_matrix(run, t);
+    int64_t count = values.rows * values.columns, bad = 0;
+    for (int64_t i = 0; i < count; i++) bad += !isfinite(((const float *)values.data)[i]);
     if (!bad) return SN_OK;
     const char *weight = g->scopes[node->scope];
     for (int i = 0; i < node->num_inputs; i++)
@@ -200,17 +296,30 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* One step, of the run's rows where it is in pieces. */
+static sn_status run_step(const sn_run *run, sn_tensor t, double *seconds, sn_error *error) {
+    const sn_bindings *bind = run->bind;
+    if (bind->cancel && atomic_load_explicit(bind->cancel, memory_order_relaxed)) return sn_fail(error, SN_ERROR_CANCELLED, "cancelled");
+    double begin = bind->observe ? now() : 0;
+    run->plan->backend->kernel[run->plan->graph->nodes[t].op](run, t);
+    if (bind->observe) *seconds += now() - begin;
+    return bind->check ? check_result(run, t, error) : SN_OK;
+}
+
 sn_status sn_plan_run(const sn_plan *plan, const sn_bindings *bindings, char *memory, sn_error *error) {
     sn_run run = {.plan = plan, .bind = bindings, .memory = memory};
-    for (size_t s = 0; s < plan->num_steps; s++) {
-        if (bindings->cancel && atomic_load_explicit(bindings->cancel, memory_order_relaxed))
-            return sn_fail(error, SN_ERROR_CANCELLED, "cancelled");
-        sn_tensor t = plan->steps[s];
-        double begin = bindings->observe ? now() : 0;
-        plan->backend->kernel[plan->graph->nodes[t].op](&run, t);
-        if (bindings->observe) bindings->observe(bindings->observer, &run, t, now() - begin);
-        sn_status status = bindings->check ? check_result(&run, t, error) : SN_OK;
-        if (status) return status;
+    sn_status status = SN_OK;
+    for (size_t s = 0, end; s < plan->num_steps && !status; s = end) {
+        end = s + (size_t)plan->together[s];
+        int64_t rows = sn_num_rows(&plan->graph->nodes[plan->steps[s]]), piece = end > s + 1 ? piece_rows(rows) : 0;
+        double seconds[TOGETHER] = {0};
+        sn_run part = run;
+        do {
+            if (piece) part.all_rows = rows, part.rows = piece < rows - part.first_row ? piece : rows - part.first_row;
+            for (size_t i = s; i < end && !status; i++) status = run_step(&part, plan->steps[i], &seconds[i - s], error);
+            part.first_row += piece;
+        } while (piece && part.first_row < rows && !status);
+        for (size_t i = s; i < end && bindings->observe && !status; i++) bindings->observe(bindings->observer, &run, plan->steps[i], seconds[i - s]);
     }
-    return SN_OK;
+    return status;
 }

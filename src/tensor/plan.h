@@ -21,6 +21,7 @@ typedef size_t sn_scratch_size(const sn_plan *plan, sn_tensor t);
 typedef struct sn_backend {
     const char *name;
     int real_bytes; /* 4, or 8 for the double reference */
+    sn_type compute; /* f32; bf16: what the graph computed is rounded to it where it is multiplied with a weight */
     sn_kernel *kernel[SN_OP_COUNT];
     sn_scratch_size *scratch[SN_OP_COUNT]; /* NULL = none */
 } sn_backend;
@@ -33,8 +34,13 @@ struct sn_plan {
     size_t num_steps;
     int64_t *place;   /* by tensor: byte offset of a node that owns memory, -1 otherwise */
     int64_t *scratch; /* by tensor: byte offset of its scratch */
+    int32_t *together;  /* by step: so many steps from here on run in pieces of rows (below); 1 = this one alone */
+    bool *in_pieces;    /* by tensor: its memory holds one piece of rows */
     size_t bytes;
 };
+
+/* Steps whose rows do not depend on each other (a feed-forward block) are run together, some of their rows at a time,
+ * where that makes what lies between them much smaller. Kernels see only those rows (sn_run_matrix). */
 
 /* Takes the graph (freed with the plan, or on error). Reports the graph's own error, if it has one. */
 sn_status sn_plan_new(sn_graph *graph, const sn_backend *backend, int threads, const sn_tensor *outputs, int num_outputs,
@@ -60,6 +66,7 @@ struct sn_run {
     const sn_plan *plan;
     const sn_bindings *bind;
     char *memory; /* plan->bytes */
+    int64_t all_rows, first_row, rows; /* of steps that run in pieces: all, and those of this piece; rows 0 = not in pieces */
 };
 
 /* Runs the steps in order. memory: plan->bytes, 64-byte aligned. The results lie where sn_run_data says. */

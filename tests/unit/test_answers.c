@@ -113,7 +113,7 @@ static void test_batch_equals_rows_alone(void **state) {
     sn_error error = {0};
     const char *paths[] = {picture, picture};
     assert_ok(sn_load_pictures(m, paths, 2, NULL, &pixels, &error), error);
-    assert_ok(sn_model_encode(m, pixels, 2, features, &error), error);
+    assert_ok(sn_model_encode(m, pixels, 2, NULL, features, &error), error);
     sn_lm_session session;
     assert_ok(sn_lm_session_open(&session, f.engine, m->store, &m->lm, SN_TYPE_F32, &error), error);
     sn_prompt prompts[4];

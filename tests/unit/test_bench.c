@@ -82,7 +82,7 @@ static void test_presets(void **state) {
     size_t pixels = 3 * 56 * 56, rows = 16 * 64;
     float *picture = sn_alloc(pixels, sizeof *picture), *features = sn_alloc(rows, sizeof *features);
     for (size_t i = 0; i < pixels; i++) picture[i] = (float)(i % 17) / 17;
-    assert_ok(sn_model_encode(m, picture, 1, features, &error), error);
+    assert_ok(sn_model_encode(m, picture, 1, NULL, features, &error), error);
     double sum = 0;
     for (size_t i = 0; i < rows; i++) sum += fabs((double)features[i]);
     assert_true(isfinite(sum) && sum > 0);

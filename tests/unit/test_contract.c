@@ -157,7 +157,7 @@ static void test_build_errors_name_their_scope(void **state) {
     assert_int_equal(sn_add(g, y, x), SN_NONE);
     sn_plan *plan;
     sn_error error = {0};
-    assert_int_equal(sn_plan_new(g, sn_backend_cpu(), 1, &y, 1, &plan, &error), SN_ERROR_INPUT);
+    assert_int_equal(sn_plan_new(g, sn_backend_cpu(SN_TYPE_F32), 1, &y, 1, &plan, &error), SN_ERROR_INPUT);
     assert_non_null(strstr(error.message, "decoder.layers.3: linear"));
 }
 

@@ -116,21 +116,23 @@ static int backends(sn_backend out[3]) {
 
 typedef sn_tensor build(scene *s, const int64_t *sizes);
 
-/* The scene of these sizes, by every set and by the reference; equal up to `units` u of the largest value. */
-static void compare(build *make, const int64_t *sizes, double units) {
+/* The scene of these sizes, by every set and by the reference, both with products in that type; equal up to `units` u of
+ * the largest value. Rounded operands are the same numbers everywhere: only the order of the sums differs. */
+static void compare_in(sn_type compute, build *make, const int64_t *sizes, double units) {
     sn_backend sets[3];
     int n = backends(sets);
     scene plain = {.seed = (uint64_t)(sizes[0] * 1000 + sizes[1])};
     const uint64_t seed = plain.seed;
     int64_t count;
     begin(&plain);
-    float *expected = run(&plain, make(&plain, sizes), sn_backend_reference(), 1, &count);
+    float *expected = run(&plain, make(&plain, sizes), sn_backend_plain(compute), 1, &count);
     end(&plain);
     double largest = 1e-30;
     for (int64_t j = 0; j < count; j++) largest = fmax(largest, fabs((double)expected[j]));
     for (int i = 0; i < n; i++) {
         scene s = {.seed = seed};
         int threads = (sizes[0] + sizes[1] + i) % 2 ? 3 : 1;
+        sets[i].compute = compute;
         begin(&s);
         float *found = run(&s, make(&s, sizes), &sets[i], threads, &count);
         for (int64_t j = 0; j < count; j++)
@@ -143,6 +145,8 @@ static void compare(build *make, const int64_t *sizes, double units) {
     }
     sn_free(expected);
 }
+
+static void compare(build *make, const int64_t *sizes, double units) { compare_in(SN_TYPE_F32, make, sizes, units); }
 
 /* ---- linear ---- */
 
@@ -166,18 +170,18 @@ static void test_linear(void **state) {
         }
 }
 
-/* A row of the input gives the same bits alone and beside others, for any number of threads. */
+/* Up to 16 rows: a row of the input gives the same bits alone and beside others, for any number of threads (D11). */
 static void test_linear_rows_are_independent(void **state) {
     sn_backend sets[3];
     int num_sets = backends(sets);
-    enum { K = 1056, N = 31, MOST = 20 };
+    enum { K = 1056, N = 31, MOST = 16 };
     for (int i = 0; i < num_sets; i++)
         for (int t = 0; t < 4; t++) {
             int64_t count;
             scene all = {.seed = 5};
             begin(&all);
             float *together = run(&all, build_linear(&all, (int64_t[]){MOST, K, N, stored[t], 1, 0}), &sets[i], 3, &count);
-            for (int64_t m = 1; m <= 17; m++) {
+            for (int64_t m = 1; m <= 16; m++) {
                 scene some = {.seed = 5};
                 begin(&some);
                 sn_tensor y = build_linear(&some, (int64_t[]){m, K, N, stored[t], 1, 0});
@@ -211,6 +215,32 @@ static void test_linear_backward(void **state) {
         for (int t = 0; t < 4; t++) compare(build_back_x, (int64_t[]){z[0], z[1], z[2], stored[t]}, 8 * sqrt((double)z[2]) + 8);
         compare(build_back_weight, (int64_t[]){z[0], z[1], z[2], 0}, 8 * sqrt((double)z[0]) + 8);
     }
+}
+
+/* Large enough for oneDNN, with operands that it cannot read as they are stored; and in bf16, of every size. */
+static void test_dense(void **state) {
+    static const int64_t shapes[][3] = {{64, 100, 384}, {66, 2600, 390}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 4; t++) {
+            int64_t k = stored[t] == SN_TYPE_Q8_0 ? (shapes[i][1] + 31) / 32 * 32 : shapes[i][1], m = shapes[i][0], n = shapes[i][2], gap = (int64_t)i % 2 * 12;
+            for (int in = 0; in < 2; in++) {
+                sn_type compute = in ? SN_TYPE_BF16 : SN_TYPE_F32;
+                compare_in(compute, build_linear, (int64_t[]){m, k, n, stored[t], 1 + gap / 12, gap}, 8 * sqrt((double)k) + 8);
+                compare_in(compute, build_back_x, (int64_t[]){m, n, k > 1056 ? 96 : k, stored[t] == SN_TYPE_Q8_0 ? SN_TYPE_BF16 : stored[t]}, 8 * sqrt((double)k) + 8);
+            }
+        }
+    for (int in = 0; in < 2; in++) compare_in(in ? SN_TYPE_BF16 : SN_TYPE_F32, build_back_weight, (int64_t[]){130, 400, 70, 0}, 8 * sqrt(130.0) + 8);
+}
+
+static void test_bf16(void **state) {
+    static const int64_t shapes[][3] = {{1, 64, 3}, {2, 4097, 7}, {3, 17, 17}, {17, 33, 103}, {61, 1024, 18}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 3; t++) {
+            const int64_t *z = shapes[i];
+            compare_in(SN_TYPE_BF16, build_linear, (int64_t[]){z[0], z[1], z[2], stored[t], 1, 0}, 8 * sqrt((double)z[1]) + 8);
+            compare_in(SN_TYPE_BF16, build_back_x, (int64_t[]){z[0], z[1], z[2], stored[t]}, 8 * sqrt((double)z[2]) + 8);
+            compare_in(SN_TYPE_BF16, build_back_weight, (int64_t[]){z[0], z[1], z[2], 0}, 8 * sqrt((double)z[0]) + 8);
+        }
 }
 
 /* ---- attention ---- */
@@ -354,6 +384,8 @@ int main(void) {
         cmocka_unit_test(test_linear),
         cmocka_unit_test(test_linear_rows_are_independent),
         cmocka_unit_test(test_linear_backward),
+        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_cached_attention),
         cmocka_unit_test(test_rows),

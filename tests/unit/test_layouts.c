@@ -276,7 +276,7 @@ static const char *mmproj(place *p, const char *name, int blocks, uint32_t block
 
 static void encode(place *p, opened o, float *rows) {
     sn_tensor_out pixels = noise(p, "pixels", SN_SHAPE(3, 56, 56), 7);
-    assert_ok(sn_model_encode(o.model, pixels.data, 1, rows, &p->error), p->error);
+    assert_ok(sn_model_encode(o.model, pixels.data, 1, NULL, rows, &p->error), p->error);
 }
 
 /* Every block of such a file runs, unless it names another layer: one too few is a little worse and goes unnoticed. */

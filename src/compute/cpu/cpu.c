@@ -29,32 +29,49 @@ static void plain_product(const sn_weight *rows, const float *queries, int64_t c
 
 static const sn_rows_kernel plain_rows = {plain_product, plain_scratch};
 
-#if defined(__x86_64__)
+static sn_backend bf16; /* made once, then constant */
 
-static sn_backend avx2, avx512; /* made once, then constant */
-
-static void make_backends(void) {
-    avx2 = sn_backend_with("avx2", &sn_kernels_avx2);
-    avx512 = sn_backend_with("avx512", &sn_kernels_avx512);
+static void make_bf16(void) {
+    bf16 = *sn_backend_reference();
+    bf16.compute = SN_TYPE_BF16;
 }
 
-const sn_backend *sn_backend_at(sn_cpu_level level) {
+const sn_backend *sn_backend_plain(sn_type compute) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_bf16);
+    return compute == SN_TYPE_BF16 ? &bf16 : sn_backend_reference();
+}
+
+#if defined(__x86_64__)
+
+static sn_backend avx2[2], avx512[2]; /* f32, bf16; made once, then constant */
+
+static void make_backends(void) {
+    for (int i = 0; i < 2; i++) {
+        avx2[i] = sn_backend_with("avx2", &sn_kernels_avx2);
+        avx512[i] = sn_backend_with("avx512", &sn_kernels_avx512);
+    }
+    avx2[1].compute = avx512[1].compute = SN_TYPE_BF16;
+}
+
+const sn_backend *sn_backend_at(sn_cpu_level level, sn_type compute) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_backends);
-    return level >= SN_CPU_AVX512 ? &avx512 : level == SN_CPU_AVX2 ? &avx2 : sn_backend_reference();
+    int which = compute == SN_TYPE_BF16;
+    return level >= SN_CPU_AVX512 ? &avx512[which] : level == SN_CPU_AVX2 ? &avx2[which] : sn_backend_plain(compute);
 }
 
 static sn_rows_kernel fast_rows(sn_cpu_level level) { return level >= SN_CPU_AVX512 ? sn_kernels_avx512.rows : sn_kernels_avx2.rows; }
 
 #else
 
-const sn_backend *sn_backend_at(sn_cpu_level level) { return sn_backend_reference(); }
+const sn_backend *sn_backend_at(sn_cpu_level level, sn_type compute) { return sn_backend_plain(compute); }
 
 static sn_rows_kernel fast_rows(sn_cpu_level level) { return plain_rows; }
 
 #endif
 
-const sn_backend *sn_backend_cpu(void) { return sn_backend_at(sn_cpu_features().level); }
+const sn_backend *sn_backend_cpu(sn_type compute) { return sn_backend_at(sn_cpu_features().level, compute); }
 
 sn_rows_kernel sn_rows_kernel_cpu(void) {
     sn_cpu_level level = sn_cpu_features().level;

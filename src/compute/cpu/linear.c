@@ -14,7 +14,11 @@ static sn_operand operand(const sn_run *run, sn_tensor t) {
 
 static sn_operand floats(sn_matrix m) { return (sn_operand){.data = m.data, .stride = m.stride}; }
 
-static void multiply(const sn_run *run, const sn_product *p, void *scratch) {
+/* Where products are in bf16, what the graph computed is rounded; weights are multiplied as they are stored. */
+static void multiply(const sn_run *run, const sn_product *product, void *scratch) {
+    sn_product with = *product, *p = &with;
+    p->a.rounded = run->plan->backend->compute == SN_TYPE_BF16;
+    p->b.rounded = p->a.rounded && p->a.transposed; /* the gradient of a weight: b is no weight */
     sn_product_run(p, sn_threads_for(run, p->m * p->n * p->k / 32), scratch);
 }
 

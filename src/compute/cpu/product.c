@@ -5,6 +5,8 @@
  * all rows of b pass by, six at a time, converted to floats in the first-level cache; tiles of 6 x 2 (6 x 4) sums are held in registers. */
 #include "compute/cpu/product.h"
 
+#include "compute/cpu/onednn.h"
+
 #include <omp.h>
 
 enum {
@@ -19,6 +21,9 @@ enum {
     DIRECT_B = 4,          /* rows of b read side by side, */
     DIRECT_A = 4,          /* by as many rows of a; more than two of those leave registers for: */
     DIRECT_NARROW = SN_VECTOR_BYTES == 64 ? 4 : 2,
+    DENSE_ROWS = 64,       /* rows of a from which oneDNN is ahead, */
+    DENSE_WIDTH = 384,     /* where n and k are no less than that (docs/performance.md) */
+    DENSE_FLOATS = 1 << 20, /* of each operand that are converted for it at a time */
 };
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -33,7 +38,7 @@ static int64_t chunk_terms(int64_t k) {
 /* ---- operands as floats ---- */
 
 /* n values of a stored row, from k on (a multiple of its block). */
-static void convert_row(const sn_operand *b, int64_t row, int64_t k, int64_t n, float *to) {
+static void load_row(const sn_operand *b, int64_t row, int64_t k, int64_t n, float *to) {
     sn_type type = b->weight ? b->weight->type : SN_TYPE_F32;
     bool whole_blocks = k % sn_type_of(type)->block == 0 && n % sn_type_of(type)->block == 0;
     const char *from = b->weight ? sn_weight_row(b->weight, row) : (const char *)(b->data + row * b->stride);
@@ -57,6 +62,14 @@ static void convert_row(const sn_operand *b, int64_t row, int64_t k, int64_t n, 
     int64_t begin = k / traits->block * traits->block;
     traits->to_float(from + begin / traits->block * traits->bytes, whole, round_up(k + n - begin, traits->block));
     memcpy(to, whole + k - begin, (size_t)n * sizeof *to);
+}
+
+static void convert_row(const sn_operand *b, int64_t row, int64_t k, int64_t n, float *to) {
+    load_row(b, row, k, n, to);
+    if (!b->rounded) return;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) vf_store(to + i, vf_round_bf16(vf_load(to + i)));
+    if (i < n) vf_store_part(to + i, vf_round_bf16(vf_load_part(to + i, n - i)), n - i);
 }
 
 /* Rows [row, row + count) of an operand, terms [k, k + n), as floats STEP apart, zeros up to a whole vector. */
@@ -274,15 +287,92 @@ static void run_blocks(const sn_product *p, int threads, void *scratch) {
     }
 }
 
+/* ---- large products: oneDNN's ---- */
+
+/* One operand as oneDNN reads it: where it is stored, or a converted part of it. */
+typedef struct source {
+    const sn_operand *operand;
+    sn_type type;      /* f32 or bf16 */
+    bool converted;    /* parts of it are, into: */
+    float *room;       /* DENSE_FLOATS */
+} source;
+
+static bool is_bf16(const sn_operand *o) { return o->rounded || (o->weight && o->weight->type == SN_TYPE_BF16); }
+
+static source source_of(const sn_operand *o, sn_type type, float *room) {
+    sn_type stored_type = o->weight ? o->weight->type : SN_TYPE_F32;
+    bool whole = !o->weight || o->weight->num_parts == 1;
+    return (source){.operand = o, .type = type, .converted = o->rounded || stored_type != type || !whole, .room = room};
+}
+
+/* Stored rows [row, row + rows), columns [column, column + columns). The dense matrix's rows are the operand's. */
+static sn_dense read_source(const source *s, int64_t row, int64_t rows, int64_t column, int64_t columns, int threads) {
+    const sn_operand *o = s->operand;
+    int64_t size = s->type == SN_TYPE_BF16 ? 2 : 4, stride = columns;
+    const void *data = s->room;
+    if (!s->converted) {
+        stride = o->weight ? o->weight->part[0].row_bytes / size : o->stride;
+        data = stored_row(o, row) + column * size;
+    } else {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+        for (int64_t i = 0; i < rows; i++) {
+            float some[CHUNK];
+            for (int64_t j = 0; j < columns; j += CHUNK) {
+                int64_t n = smaller(CHUNK, columns - j);
+                if (s->type == SN_TYPE_F32) {
+                    convert_row(o, row + i, column + j, n, s->room + i * columns + j);
+                    continue;
+                }
+                convert_row(o, row + i, column + j, n, some);
+                for (int64_t x = 0; x < n; x++) ((uint16_t *)s->room)[i * columns + j + x] = sn_f32_to_bf16(some[x]);
+            }
+        }
+    }
+    return o->transposed ? (sn_dense){data, 1, stride} : (sn_dense){data, stride, 1};
+}
+
+static bool is_dense(const sn_product *p) {
+    return !p->add && p->m >= DENSE_ROWS && p->n >= DENSE_WIDTH && p->k >= DENSE_ROWS && (p->b.transposed || !p->a.transposed) && sn_onednn_has(SN_TYPE_F32);
+}
+
+/* Blocks of terms, of a's rows, of b's rows: so large that what must be converted of either fits into its room. False
+ * where oneDNN refused: c is to be computed again. */
+static bool run_dense(const sn_product *p, int threads, float *scratch) {
+    sn_type type = is_bf16(&p->a) && is_bf16(&p->b) && sn_onednn_has(SN_TYPE_BF16) ? SN_TYPE_BF16 : SN_TYPE_F32;
+    source a = source_of(&p->a, type, scratch), b = source_of(&p->b, type, scratch + DENSE_FLOATS);
+    int64_t terms = p->k, rows_a = p->m, rows_b = p->n;
+    if (b.converted && p->b.transposed) terms = smaller(terms, DENSE_FLOATS / p->n);
+    if (a.converted && p->a.transposed) terms = smaller(terms, DENSE_FLOATS / p->m);
+    if (b.converted && !p->b.transposed) rows_b = smaller(rows_b, DENSE_FLOATS / terms);
+    if (a.converted && !p->a.transposed) rows_a = smaller(rows_a, DENSE_FLOATS / terms);
+    if (terms < 1 || rows_a < 1 || rows_b < 1) return false;
+    for (int64_t i = 0; i < p->m && p->bias; i++) memcpy(p->c + i * p->c_stride, p->bias, (size_t)p->n * sizeof(float));
+    for (int64_t k = 0; k < p->k; k += terms)
+        for (int64_t i = 0; i < p->m; i += rows_a) {
+            int64_t some_k = smaller(terms, p->k - k), some_a = smaller(rows_a, p->m - i);
+            sn_dense left = p->a.transposed ? read_source(&a, k, some_k, i, some_a, threads) : read_source(&a, i, some_a, k, some_k, threads);
+            for (int64_t j = 0; j < p->n; j += rows_b) {
+                int64_t some_b = smaller(rows_b, p->n - j);
+                sn_dense right = p->b.transposed ? read_source(&b, k, some_k, j, some_b, threads) : read_source(&b, j, some_b, k, some_k, threads);
+                right = (sn_dense){right.data, right.column, right.row};
+                if (!sn_onednn_multiply(type, some_a, some_b, some_k, left, right, p->c + i * p->c_stride + j, p->c_stride, k > 0 || p->bias, threads))
+                    return false;
+            }
+        }
+    return true;
+}
+
 size_t sn_product_scratch(int64_t m, int64_t k, int threads) {
-    int64_t direct = smaller(m, DIRECT_ROWS) * round_up(k, LANES), blocks = threads * (int64_t)OWN;
-    return (size_t)(direct > blocks ? direct : blocks) * sizeof(float);
+    int64_t direct = smaller(m, DIRECT_ROWS) * round_up(k, LANES), blocks = threads * (int64_t)OWN, dense = 2 * (int64_t)DENSE_FLOATS;
+    if (m < DENSE_ROWS || k < DENSE_ROWS || !sn_onednn_has(SN_TYPE_F32)) dense = 0;
+    blocks = direct > blocks ? direct : blocks;
+    return (size_t)(dense > blocks ? dense : blocks) * sizeof(float);
 }
 
 void sn_product_run(const sn_product *p, int threads, void *scratch) {
     direct_function *run = direct_of(&p->b);
     if (p->m <= DIRECT_ROWS && !p->a.transposed && !p->b.transposed && run)
         run_direct(p, run, threads, scratch);
-    else if (p->m > 0)
+    else if (p->m > 0 && !(is_dense(p) && run_dense(p, threads, scratch)))
         run_blocks(p, threads, scratch);
 }

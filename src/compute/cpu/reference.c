@@ -255,6 +255,11 @@ static const real *operand_row(const sn_run *run, sn_tensor t, int64_t r, real *
     return (real *)sn_run_data(run, t) + r * node->stride[0];
 }
 
+/* What the graph computed, as it is multiplied (sn_backend.compute). */
+static real factor(const sn_run *run, real x) {
+    return run->plan->backend->compute == SN_TYPE_BF16 ? (real)sn_bf16_to_f32(sn_f32_to_bf16((float)x)) : x;
+}
+
 static void run_linear(const sn_run *run, sn_tensor t) {
     const sn_node *node = node_of(run, t);
     sn_matrix y = sn_run_matrix(run, t), x = sn_run_matrix(run, node->input[0]);
@@ -264,7 +269,7 @@ static void run_linear(const sn_run *run, sn_tensor t) {
         const real *w = operand_row(run, node->input[1], o, buffer);
         for (int64_t i = 0; i < y.rows; i++) {
             real sum = 0;
-            for (int64_t k = 0; k < x.columns; k++) sum += row(x, i)[k] * w[k];
+            for (int64_t k = 0; k < x.columns; k++) sum += factor(run, row(x, i)[k]) * w[k];
             row(y, i)[o] = sum + (b ? b[o] : 0);
         }
     }
@@ -278,7 +283,7 @@ static void run_linear_back_x(const sn_run *run, sn_tensor t) {
     for (int64_t o = 0; o < dy.columns; o++) {
         const real *w = operand_row(run, node->input[1], o, buffer);
         for (int64_t i = 0; i < dx.rows; i++)
-            for (int64_t k = 0; k < dx.columns; k++) row(dx, i)[k] += row(dy, i)[o] * w[k];
+            for (int64_t k = 0; k < dx.columns; k++) row(dx, i)[k] += factor(run, row(dy, i)[o]) * w[k];
     }
 }
 
@@ -289,7 +294,7 @@ static void run_linear_back_weight(const sn_run *run, sn_tensor t) {
     memset(dw, 0, (size_t)sn_shape_count(&node->shape) * sizeof *dw);
     for (int64_t i = 0; i < x.rows; i++)
         for (int64_t o = 0; o < dy.columns; o++)
-            for (int64_t k = 0; k < x.columns; k++) dw[o * x.columns + k] += row(dy, i)[o] * row(x, i)[k];
+            for (int64_t k = 0; k < x.columns; k++) dw[o * x.columns + k] += factor(run, row(dy, i)[o]) * factor(run, row(x, i)[k]);
 }
 
 /* ---- patches ---- */
@@ -540,18 +545,18 @@ static void run_head_loss(const sn_run *run, sn_tensor t) {
         for (int64_t o = 0; o < vocabulary; o++) {
             const real *w = operand_row(run, node->input[1], o, buffer);
             logits[o] = 0;
-            for (int64_t k = 0; k < n; k++) logits[o] += row(x, i)[k] * w[k];
+            for (int64_t k = 0; k < n; k++) logits[o] += factor(run, row(x, i)[k]) * w[k];
             if (logits[o] > top) top = logits[o];
         }
         double sum = 0;
         for (int64_t o = 0; o < vocabulary; o++) sum += exp((double)(logits[o] - top));
         loss += (double)weights[i] * (log(sum) + (double)(top - logits[labels[i]]));
         for (int64_t o = 0; (dx || dw) && o < vocabulary; o++) { /* d logit = weight * (probability - is label) */
-            real d = weights[i] * (real)(exp((double)(logits[o] - top)) / sum - (o == labels[i]));
+            real d = factor(run, weights[i] * (real)(exp((double)(logits[o] - top)) / sum - (o == labels[i])));
             const real *w = operand_row(run, node->input[1], o, buffer);
             for (int64_t k = 0; k < n; k++) {
                 if (dx) dx[i * n + k] += d * w[k];
-                if (dw) dw[o * n + k] += d * row(x, i)[k];
+                if (dw) dw[o * n + k] += d * factor(run, row(x, i)[k]);
             }
         }
     }
@@ -562,6 +567,7 @@ const sn_backend *BACKEND(void) {
     static const sn_backend backend = {
         .name = BACKEND_NAME,
         .real_bytes = sizeof(real),
+        .compute = SN_TYPE_F32,
         .kernel =
             {
                 [SN_OP_COPY] = run_copy,

@@ -128,6 +128,13 @@ SN_INLINE vf vf_from_bf16(const void *p) {
     return (vf)(__builtin_convertvector(h, vi) << 16);
 }
 
+/* To the nearest bf16, halves to even, as floats; NaN stays. */
+SN_INLINE vf vf_round_bf16(vf x) {
+    vi bits = (vi)x;
+    vi rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & (int32_t)0xffff0000;
+    return vf_select(x != x, x, (vf)rounded);
+}
+
 SN_INLINE vf vf_from_i8(const void *p) {
 #if defined(__AVX512F__) && SN_VECTOR_BYTES == 64
     return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
