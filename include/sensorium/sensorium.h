@@ -158,15 +158,25 @@ SN_API void sn_chat_cancel(sn_chat *chat);
 /* Forgets all messages, the pending one included; the system sentence and the options stay. */
 SN_API void sn_chat_reset(sn_chat *chat);
 
-/* The last answer, a list of parts. All systems of this version give one text. */
+/* Where the pictures of an answer are found, for models that answer with pictures (FROMAGe): a file of published
+ * embeddings (cc3m_embeddings*.pkl). NULL: nowhere. An error for models of text alone, or for a gallery of another model. */
+SN_API sn_status sn_chat_set_gallery(sn_chat *chat, const char *path, sn_error *error);
+
+/* The last answer, a list of parts: one text, or texts and the pictures that belong behind them. */
 typedef enum sn_part_kind {
     SN_PART_NONE = 0, /* no such part */
     SN_PART_TEXT,
+    SN_PART_PICTURE, /* of the gallery */
 } sn_part_kind;
 SN_API int sn_chat_num_parts(const sn_chat *chat);
 SN_API sn_part_kind sn_chat_part_kind(const sn_chat *chat, int part);
 /* NULL where the part is no text. Lives until the next answer, reset or free. */
 SN_API const char *sn_chat_part_text(const sn_chat *chat, int part);
+
+/* A picture's path or address as the gallery has it, NULL where the part is none; and how well it fits what was asked for,
+ * from -1 to 1 (0 where the part is no picture). */
+SN_API const char *sn_chat_part_path(const sn_chat *chat, int part);
+SN_API double sn_chat_part_score(const sn_chat *chat, int part);
 
 /* Why the last answer ended. */
 typedef enum sn_finish {

@@ -4,6 +4,7 @@
 #include "api/api.h"
 
 #include "generate/conversation.h"
+#include "systems/fromage_gallery.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -19,7 +20,9 @@ struct sn_chat {
     char *system;
     sn_piece *pieces; /* the pending message: texts are its own, pictures held */
     size_t count, capacity;
-    char *answer; /* NULL: none */
+    sn_parts answer; /* no parts: none */
+    sn_fromage_gallery gallery; /* without rows: none */
+    sn_finder finder;
     sn_finish finish;
     atomic_bool cancel;
     sn_text_callback *on_text; /* of the present answer */
@@ -35,8 +38,7 @@ static void drop_pending(sn_chat *c) {
 }
 
 static void drop_answer(sn_chat *c) {
-    sn_free(c->answer);
-    c->answer = NULL;
+    sn_parts_free(&c->answer);
     c->finish = SN_FINISH_NONE;
 }
 
@@ -67,6 +69,7 @@ void sn_chat_free(sn_chat *c) {
     drop_answer(c);
     sn_conversation_free(c->conversation);
     sn_pictures_free(c->pictures);
+    sn_fromage_gallery_close(&c->gallery);
     sn_free(c->pieces);
     sn_free(c->system);
     sn_arena_free(c->options.arena);
@@ -93,6 +96,18 @@ sn_status sn_chat_set_system(sn_chat *c, const char *text, sn_error *error) {
     if (!copy) return sn_fail_memory(error);
     sn_free(c->system);
     c->system = copy;
+    return SN_OK;
+}
+
+sn_status sn_chat_set_gallery(sn_chat *c, const char *path, sn_error *error) {
+    sn_fromage_gallery gallery = {0};
+    sn_status status = sn_api_need(c, "sn_chat_set_gallery", "chat", error);
+    if (!status && path && !c->assistant->model->lm.query) status = sn_fail(error, SN_ERROR_USAGE, "sn_chat_set_gallery: %s answers with text alone", c->assistant->model->system->title);
+    if (!status && path) status = sn_fromage_gallery_open(path, c->assistant->model->lm.query_size, &gallery, error);
+    if (status) return status;
+    sn_fromage_gallery_close(&c->gallery);
+    c->gallery = gallery;
+    c->finder = (sn_finder){.rows = &c->gallery.rows, .scale = c->gallery.scale, .paths = c->gallery.paths};
     return SN_OK;
 }
 
@@ -152,10 +167,9 @@ static sn_status say(sn_chat *c, sn_error *error) {
     return status ? status : sn_conversation_add(c->conversation, SN_ROLE_USER, c->pieces, (int)c->count, error);
 }
 
-static sn_status keep_answer(sn_chat *c, const sn_reply *reply, sn_error *error) {
-    if (!(c->answer = sn_strdup(reply->text.data ? reply->text.data : ""))) return sn_fail_memory(error);
+static void keep_answer(sn_chat *c, sn_reply *reply) {
+    c->answer = reply->parts, reply->parts = (sn_parts){0};
     c->finish = reply->cancelled ? SN_FINISH_CANCELLED : reply->by_length ? SN_FINISH_LENGTH : SN_FINISH_STOP;
-    return SN_OK;
 }
 
 sn_status sn_chat_answer(sn_chat *c, sn_text_callback *text_callback, void *user, sn_error *error) {
@@ -167,19 +181,27 @@ sn_status sn_chat_answer(sn_chat *c, sn_text_callback *text_callback, void *user
     drop_answer(c);
     c->on_text = text_callback, c->user = user;
     int before = sn_conversation_count(c->conversation);
-    sn_turn turn = {.options = &c->options.generate, .on_text = on_text, .on_id = on_id, .context = c, .cancel = &c->cancel};
+    sn_turn turn = {.options = &c->options.generate, .on_text = on_text, .on_id = on_id, .context = c, .cancel = &c->cancel, .finder = c->gallery.rows.rows ? &c->finder : NULL};
     sn_turn_result result = {0};
     status = say(c, error);
     if (!status) status = sn_conversation_answer(c->conversation, &turn, &result, error);
-    if (!status) status = keep_answer(c, &result.reply, error);
-    if (status || !c->answer[0]) sn_conversation_cut(c->conversation, before);
+    bool empty = status || (!result.reply.text.length && result.reply.parts.count < 2);
+    if (!status) keep_answer(c, &result.reply);
+    if (empty) sn_conversation_cut(c->conversation, before);
     drop_pending(c);
     sn_reply_free(&result.reply);
     sn_api_leave(c->assistant->context);
     return status;
 }
 
-int sn_chat_num_parts(const sn_chat *c) { return c && c->answer ? 1 : 0; }
-sn_part_kind sn_chat_part_kind(const sn_chat *c, int part) { return part == 0 && sn_chat_num_parts(c) ? SN_PART_TEXT : SN_PART_NONE; }
-const char *sn_chat_part_text(const sn_chat *c, int part) { return sn_chat_part_kind(c, part) == SN_PART_TEXT ? c->answer : NULL; }
+static const sn_part *part_at(const sn_chat *c, int part, bool is_picture) {
+    const sn_part *p = c && part >= 0 && (size_t)part < c->answer.count ? &c->answer.items[part] : NULL;
+    return p && p->is_picture == is_picture ? p : NULL;
+}
+
+int sn_chat_num_parts(const sn_chat *c) { return c ? (int)c->answer.count : 0; }
+sn_part_kind sn_chat_part_kind(const sn_chat *c, int part) { return part_at(c, part, false) ? SN_PART_TEXT : part_at(c, part, true) ? SN_PART_PICTURE : SN_PART_NONE; }
+const char *sn_chat_part_text(const sn_chat *c, int part) { return part_at(c, part, false) ? part_at(c, part, false)->text : NULL; }
+const char *sn_chat_part_path(const sn_chat *c, int part) { return part_at(c, part, true) ? part_at(c, part, true)->text : NULL; }
+double sn_chat_part_score(const sn_chat *c, int part) { return part_at(c, part, true) ? (double)part_at(c, part, true)->similarity : 0; }
 sn_finish sn_chat_finish(const sn_chat *c) { return c ? c->finish : SN_FINISH_NONE; }

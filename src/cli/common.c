@@ -38,13 +38,16 @@ const sn_option sn_generation_options[] = {
     {"length-penalty", 0, "A", "of beam search: above 0 favours long answers"},
     {"seed", 0, "S", "of the random draws; the same seed gives the same answer"},
     {"max-tokens", 'n', "N", "longest answer (default 512)"},
+    {"ret-scale-factor", 0, "F", "of models that find pictures: the score of asking for one is multiplied by this"},
+    {"min-word-tokens", 0, "N", "of models that find pictures: none is asked for among the first N tokens"},
     {"stop", 0, "TEXT", "end the answer before this text; may be given several times"},
     {0}};
 
 sn_status sn_arguments_generation(const sn_arguments *a, sn_generate_options *o, sn_error *error) {
     static const struct { const char *option, *name; } names[] = {
         {"temperature", "temperature"}, {"top-k", "top_k"}, {"top-p", "top_p"}, {"min-p", "min_p"}, {"repetition-penalty", "repetition_penalty"},
-        {"beams", "num_beams"}, {"length-penalty", "length_penalty"}, {"seed", "seed"}, {"max-tokens", "max_new_tokens"}};
+        {"beams", "num_beams"}, {"length-penalty", "length_penalty"}, {"seed", "seed"}, {"max-tokens", "max_new_tokens"},
+        {"ret-scale-factor", "ret_scale_factor"}, {"min-word-tokens", "min_word_tokens"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *value = sn_argument(a, names[i].option);
         sn_status status = value ? sn_generate_set(o, names[i].name, value, error) : SN_OK;

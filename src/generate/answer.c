@@ -8,6 +8,7 @@
 void sn_reply_free(sn_reply *r) {
     sn_answer_free(&r->answer);
     sn_buf_free(&r->text);
+    sn_parts_free(&r->parts);
     json_decref(r->stream);
     *r = (sn_reply){0};
 }
@@ -55,7 +56,7 @@ static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 static void give(listener *l) {
     size_t length, from = 0;
     const char *text = sn_text_stream_next(&l->stream, &length);
-    if (!length || !l->request->on_text) return;
+    if (!length || !l->request->on_text || l->request->model->query_id >= 0) return; /* which of it stays is known at the end */
     if (!l->request->model->strip_answer) {
         l->request->on_text(l->request->context, text, length);
         return;
@@ -101,6 +102,26 @@ static sn_status finish(listener *l, sn_error *error) {
     out->stopped_by = l->stream.stopped_by;
     out->by_length = !out->cancelled && !out->answer.ended && !out->stopped_by;
     return out->text.failed || l->stream.text.failed ? sn_fail_memory(error) : SN_OK;
+}
+
+/* Texts and pictures, where the model asks for some; else the text is the only part. */
+static sn_status make_parts(listener *l, sn_lm_session *session, const sn_sequence *sequence, const float *rows, bool asks, sn_error *error) {
+    const sn_answer_request *r = l->request;
+    sn_reply *out = l->reply;
+    sn_ids all = {0};
+    if (r->model->query_id < 0 || out->cancelled) return sn_parts_text(&out->parts, out->text.data, out->text.length, error);
+    sn_status status = SN_OK;
+    for (size_t i = 0; i < r->prompt->ids.count + out->answer.ids.count && !status; i++)
+        if (!sn_ids_add(&all, i < r->prompt->ids.count ? r->prompt->ids.data[i] : out->answer.ids.data[i - r->prompt->ids.count])) status = sn_fail_memory(error);
+    sn_parts_request request = {.model = r->model, .session = session, .sequence = sequence, .ids = all.data, .count = (int64_t)all.count, .from = (int64_t)r->prompt->ids.count - asks, .media = rows,
+                                .finder = r->finder, .max_queries = 1, .max_pictures = r->max_pictures ? r->max_pictures : 1};
+    if (!status) status = sn_answer_parts(&request, &out->parts, error);
+    out->text.length = 0;
+    for (size_t i = 0; i < out->parts.count && !status; i++)
+        if (!out->parts.items[i].is_picture) sn_buf_puts(&out->text, out->parts.items[i].text);
+    if (!status && r->on_text && out->text.length) r->on_text(r->context, out->text.data, out->text.length);
+    sn_ids_free(&all);
+    return status || !out->text.failed ? status : sn_fail_memory(error);
 }
 
 /* ---- the answer ---- */
@@ -158,13 +179,16 @@ sn_status sn_answer_prompt(const sn_answer_request *r, sn_reply *out, sn_error *
         status = encoded ? sn_model_encode(m, r->pixels, r->prompt->num_media, r->cancel, encoded, error) : sn_fail_memory(error);
     }
     if (!status && !r->session) status = sn_lm_session_open(&own, m->engine, m->store, &m->lm, sn_engine_compute(m->engine, m->store), error);
-    if (!status) status = search(r, &options, r->rows ? r->rows : encoded, session, sequence, &l, error);
+    bool asks = m->query_id >= 0 && r->prompt->ids.data[r->prompt->ids.count - 1] == m->query_id && !r->all_ids; /* a picture, at once: nothing is said before */
+    out->answer.ended = asks;
+    if (!status && !asks) status = search(r, &options, r->rows ? r->rows : encoded, session, sequence, &l, error);
     out->cancelled = status == SN_ERROR_CANCELLED;
     if (out->cancelled) status = SN_OK;
     if (!status && options.num_beams > 1) /* beams are known only at the end */
         for (size_t i = 0; i < out->answer.ids.count; i++)
             if (on_id(&l, out->answer.ids.data[i])) break;
     if (!status) status = finish(&l, error);
+    if (!status) status = make_parts(&l, session, sequence, r->rows ? r->rows : encoded, asks, error);
     sn_text_stream_free(&l.stream);
     sn_buf_free(&l.blanks);
     sn_sequence_free(&own, &own_sequence);

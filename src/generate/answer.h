@@ -3,6 +3,7 @@
 #define SN_GENERATE_ANSWER_H
 
 #include "generate/lm_stepper.h"
+#include "generate/parts.h"
 #include "generate/stream.h"
 #include "systems/model.h"
 
@@ -12,6 +13,7 @@ sn_status sn_load_pictures(const sn_model *model, const char *const *paths, int 
 typedef struct sn_reply {
     sn_answer answer;
     sn_buf text;
+    sn_parts parts;      /* one text, or texts and pictures; `text` is the texts, joined */
     json_t *stream;      /* the text after each id, where asked for */
     const char *stopped_by; /* a stop string, or NULL */
     bool by_length, cancelled;
@@ -35,6 +37,8 @@ typedef struct sn_answer_request {
     sn_sequence *sequence;
     const sn_generate_options *options; /* the template's stop and the model's eos are added */
     bool keep_logits, keep_stream;
+    const sn_finder *finder; /* where pictures are found that the model asks for; NULL = nowhere */
+    int max_pictures;        /* of each query; 0 = 1 */
     bool all_ids; /* goes on where what follows could not be part of the answer any more (behind a query, a new line) */
     sn_on_text *on_text;
     void (*on_id)(void *context, int64_t ids); /* ids chosen so far; NULL = not wanted */

@@ -212,7 +212,7 @@ sn_status sn_conversation_answer(sn_conversation *c, const sn_turn *turn, sn_tur
         out->seconds_pictures = now() - t.begun;
     }
     if (!status)
-        status = sn_answer_prompt(&(sn_answer_request){.model = c->model, .prompt = &prompt, .rows = rows, .options = turn->options, .session = &c->session, .sequence = &c->sequence,
+        status = sn_answer_prompt(&(sn_answer_request){.model = c->model, .prompt = &prompt, .rows = rows, .options = turn->options, .session = &c->session, .sequence = &c->sequence, .finder = turn->finder, .max_pictures = turn->max_pictures,
                                                        .on_text = tell, .on_id = count_ids, .context = &t, .cancel = turn->cancel}, &out->reply, error);
     if (status == SN_ERROR_CANCELLED) { /* while a picture was encoded: nothing was said */
         out->reply.cancelled = true;

@@ -37,6 +37,8 @@ typedef struct sn_turn {
     void (*on_id)(void *context, int64_t ids); /* ids chosen so far; may be NULL */
     void *context;
     const atomic_bool *cancel; /* may be NULL */
+    const sn_finder *finder;   /* where pictures of the answer are found; may be NULL */
+    int max_pictures;          /* of each that is asked for; 0 = 1 */
 } sn_turn;
 
 typedef struct sn_turn_result {

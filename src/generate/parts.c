@@ -20,6 +20,11 @@ static sn_status add(sn_parts *p, sn_part part, sn_error *error) {
     return SN_OK;
 }
 
+sn_status sn_parts_text(sn_parts *out, const char *text, size_t length, sn_error *error) {
+    *out = (sn_parts){0};
+    return add(out, (sn_part){.text = sn_strndup(text ? text : "", length)}, error);
+}
+
 /* New lines at both ends go; the rest ends with the first line, or else with the first full stop. */
 static char *shortened(const char *text, size_t length, const char *behind) {
     while (length && text[0] == '\n') text++, length--;

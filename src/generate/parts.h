@@ -48,6 +48,9 @@ typedef struct sn_parts_request {
  * twice while there are others. */
 sn_status sn_answer_parts(const sn_parts_request *request, sn_parts *out, sn_error *error);
 
+/* One text and nothing else. */
+sn_status sn_parts_text(sn_parts *out, const char *text, size_t length, sn_error *error);
+
 /* The best of all rows, as many as hits holds: `seen` (one bit a row) come last. *found: how many there are. */
 sn_status sn_find_rows(const sn_finder *finder, const float *query, const uint64_t *seen, int64_t k, sn_hit *hits, int64_t *found, sn_error *error);
 

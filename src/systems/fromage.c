@@ -74,9 +74,11 @@ static sn_status add_message(const sn_model *m, const sn_message *message, bool 
     sn_status status = SN_OK;
     for (int i = 0; i < message->count; i++)
         if (!message->content[i].is_media) last = i, first = first < 0 ? i : first;
+    const char *end = last >= 0 ? message->content[last].text : "";
+    bool asks = message->role == SN_ROLE_USER && strlen(end) >= 5 && strcmp(end + strlen(end) - 5, "[RET]") == 0; /* for a picture, at once: taken as it stands */
     for (int i = 0; i < message->count && !status; i++) {
-        const char *before = i != first ? "" : message->role == SN_ROLE_USER ? "Q: " : message->role == SN_ROLE_ASSISTANT ? " " : "";
-        const char *behind = i != last ? "" : message->role == SN_ROLE_USER ? "\nA:" : "\n";
+        const char *before = i != first || asks ? "" : message->role == SN_ROLE_USER ? "Q: " : message->role == SN_ROLE_ASSISTANT ? " " : "";
+        const char *behind = i != last || asks ? "" : message->role == SN_ROLE_USER ? "\nA:" : "\n";
         status = add_part(m, &message->content[i], before, behind, literal, begun, out, error);
     }
     return status;
