@@ -24,12 +24,15 @@ static uint32_t number(const unsigned char *p, int bytes) {
 
 static sn_status ends_early(const bitmap *b, sn_error *error) { return sn_fail(error, SN_ERROR_INPUT, "%s: broken BMP: the file ends early", b->where); }
 
-/* Masks, where the header has room for them or they follow it. */
-static void read_masks(bitmap *b, size_t header) {
+/* Masks stand behind the 40 bytes that every header has, whether it counts them or they follow it. */
+static int num_masks(const bitmap *b, size_t header) {
+    if (b->compression == ALPHA_FIELDS) return 4;
+    return b->compression != FIELDS ? 0 : header >= 56 ? 4 : 3;
+}
+
+static void read_masks(bitmap *b, int count) {
     static const uint32_t masks_16[4] = {0x7c00, 0x03e0, 0x001f}, masks_32[4] = {0xff0000, 0x00ff00, 0x0000ff};
     memcpy(b->masks, b->bits == 16 ? masks_16 : masks_32, sizeof b->masks);
-    if (b->compression != FIELDS && b->compression != ALPHA_FIELDS) return;
-    int count = header >= 56 || b->compression == ALPHA_FIELDS ? 4 : 3;
     for (int i = 0; i < count; i++) b->masks[i] = number(b->bytes + FILE_HEADER + 40 + 4 * i, 4);
 }
 
@@ -54,9 +57,10 @@ static sn_status read_header(bitmap *b, sn_error *error) {
         (b->from_top && (b->compression == RUNS_8 || b->compression == RUNS_4)))
         return sn_fail(error, SN_ERROR_SUPPORT, "%s: found a BMP of %u bits a pixel with compression %u, expected 1 to 32 bits, plain or run lengths of 4 or 8", b->where, b->bits,
                        b->compression);
-    table = FILE_HEADER + header + (masked && header == 40 ? b->compression == FIELDS ? 12 : 16 : 0);
+    size_t behind_masks = 40 + 4 * (size_t)num_masks(b, header);
+    table = FILE_HEADER + (masked && behind_masks > header ? behind_masks : header);
     if (b->size < table) return ends_early(b, error);
-    if (b->bits == 16 || b->bits == 32) read_masks(b, header);
+    if (b->bits == 16 || b->bits == 32) read_masks(b, num_masks(b, header));
     if (b->bits > 8) return SN_OK;
     size_t entry = core ? 3 : 4, count = core ? 0 : number(p + 32, 4);
     if (count == 0 || count > 1u << b->bits) count = 1u << b->bits;

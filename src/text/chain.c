@@ -1,16 +1,28 @@
 /* The chain as an engine of the tokenizer. */
+#include "text/cache.h"
 #include "text/chain.h"
 
 static bool wanted_normalized(const sn_added_search *s, const sn_added_token *token, size_t begin, size_t end) {
     return !(token->special && s->flags & (SN_ENCODE_NO_SPECIAL | SN_ENCODE_OUTER_SPECIAL));
 }
 
+static bool encode_word(const sn_chain *c, sn_word_cache *cache, const char *word, size_t length, int flags, sn_ids *out) {
+    int known = sn_word_cache_find(cache, word, length, out);
+    if (known) return known > 0;
+    size_t from = out->count;
+    if (!c->model_class->encode(c->model, word, length, flags, out)) return false;
+    sn_word_cache_keep(cache, word, length, out->data + from, out->count - from);
+    return true;
+}
+
 static sn_status encode_words(const sn_chain *c, const char *text, size_t length, bool first, int flags, sn_ids *out, sn_error *error) {
     if (length == 0) return SN_OK;
     sn_pieces words = {0};
     sn_splitters_run(c, text, length, first, &words);
+    sn_word_cache *cache = sn_word_cache_new(length); /* flags are the same for all words of a text */
     bool ok = !words.text.failed;
-    for (size_t i = 0, at = 0; i < words.count && ok; at = words.ends[i++]) ok = c->model_class->encode(c->model, words.text.data + at, words.ends[i] - at, flags, out);
+    for (size_t i = 0, at = 0; i < words.count && ok; at = words.ends[i++]) ok = encode_word(c, cache, words.text.data + at, words.ends[i] - at, flags, out);
+    sn_word_cache_free(cache);
     sn_pieces_free(&words);
     return ok ? SN_OK : sn_fail(error, SN_ERROR_MEMORY, "a text of %zu bytes: out of memory, or an expression of the tokenizer that costs too much", length);
 }

@@ -5,6 +5,7 @@
 #include "text/sentencepiece.h"
 
 #include "base/utf8.h"
+#include "text/cache.h"
 #include "text/merge.h"
 
 #include <string.h>
@@ -103,11 +104,10 @@ static bool emit(const joiner *j, const char *text, size_t length, sn_ids *out, 
     return found ? sn_ids_add(out, id) : emit_unknown(j->s, text, length, out, from);
 }
 
-static bool encode_bpe(const sn_sentencepiece *s, const char *text, size_t length, sn_ids *out) {
-    sn_symbol *symbols = sn_alloc(length + 1, sizeof *symbols);
-    if (!symbols) return false;
+/* `from`: where the ids of the whole text begin; `symbols` has room for the stretch. */
+static bool encode_stretch(const sn_sentencepiece *s, const char *text, size_t length, size_t from, sn_symbol *symbols, sn_ids *out) {
     joiner j = {.s = s, .text = text};
-    size_t count = 0, from = out->count, size;
+    size_t count = 0, size;
     for (size_t at = 0; at < length; at += size, count++) {
         uint32_t point;
         int bytes = sn_utf8_decode(text + at, length - at, &point);
@@ -119,6 +119,35 @@ static bool encode_bpe(const sn_sentencepiece *s, const char *text, size_t lengt
     bool ok = sn_merge(symbols, count, join, &j) && !j.failed;
     for (int32_t i = count ? 0 : -1; i >= 0 && ok; i = symbols[i].next) ok = emit(&j, text + symbols[i].begin, symbols[i].length, out, from);
     sn_map_free(j.unused);
+    return ok;
+}
+
+/* The beginning of the next word: a U+2581 that no other stands before. */
+static size_t word_end(const char *text, size_t length) {
+    for (size_t at = 0; (at = at + 1) + 3 <= length;) {
+        const char *next = memchr(text + at, blank[0], length - at - 2);
+        if (!next) break;
+        at = (size_t)(next - text);
+        bool after_blank = at >= 3 && memcmp(text + at - 3, blank, 3) == 0;
+        if (!after_blank && memcmp(next, blank, 3) == 0) return at;
+    }
+    return length;
+}
+
+static bool encode_bpe(const sn_sentencepiece *s, const char *text, size_t length, sn_ids *out) {
+    sn_word_cache *cache = s->word_starts ? sn_word_cache_new(length) : NULL;
+    sn_symbol *symbols = NULL;
+    size_t room = 0, from = out->count;
+    bool ok = true;
+    for (size_t at = 0, size; at < length && ok; at += size) {
+        size = s->word_starts ? word_end(text + at, length - at) : length;
+        int known = sn_word_cache_find(cache, text + at, size, out);
+        size_t before = out->count;
+        if (known) ok = known > 0;
+        else ok = sn_grow((void **)&symbols, &room, size, sizeof *symbols) && encode_stretch(s, text + at, size, from, symbols, out);
+        if (!known && ok) sn_word_cache_keep(cache, text + at, size, out->data + before, out->count - before);
+    }
+    sn_word_cache_free(cache);
     sn_free(symbols);
     return ok;
 }
@@ -227,6 +256,19 @@ static bool build_unigram(sn_sentencepiece *s) {
     return true;
 }
 
+/* Words can be taken one by one where no piece goes on beyond the beginning of one, where unknown text is spelled in bytes
+ * (otherwise neighbours become one unk), and where no user-defined piece cuts through. */
+static bool words_are_separate(const sn_sentencepiece *s) {
+    const sn_tokenizer *t = s->tokenizer;
+    bool separate = s->escape && s->byte_fallback && !s->users;
+    for (int32_t i = 0; i < t->num_pieces && separate; i++) {
+        const sn_vocabulary_piece *p = &t->pieces[i];
+        if (p->kind != SN_PIECE_NORMAL && p->kind != SN_PIECE_UNUSED) continue;
+        separate = word_end(p->text, p->length) == p->length;
+    }
+    return separate;
+}
+
 sn_status sn_sentencepiece_ready(sn_sentencepiece *s, const char *path, sn_error *error) {
     sn_tokenizer *t = (sn_tokenizer *)s->tokenizer;
     int num_unknown = 0;
@@ -248,6 +290,7 @@ sn_status sn_sentencepiece_ready(sn_sentencepiece *s, const char *path, sn_error
         if (s->byte_id[b] >= 0 && t->pieces[s->byte_id[b]].kind != SN_PIECE_BYTE) s->byte_id[b] = -1, all = false;
     if (s->byte_fallback && !all) return sn_fail(error, SN_ERROR_INPUT, "%s: byte fallback, but not all pieces <0x00> to <0xFF> are there", path);
     if (s->is_unigram && !build_unigram(s)) return sn_fail_memory(error);
+    s->word_starts = !s->is_unigram && words_are_separate(s);
     t->info.engine = s->is_unigram ? "SentencePiece unigram" : "SentencePiece BPE";
     return SN_OK;
 }

@@ -10,6 +10,7 @@ typedef struct sn_sentencepiece {
     const sn_tokenizer *tokenizer;
     bool is_unigram; /* otherwise BPE by score */
     bool dummy_prefix, remove_extra, escape, byte_fallback;
+    bool word_starts; /* BPE: no piece holds a U+2581 behind another character, so nothing is merged across the beginning of a word */
     int32_t byte_id[256];
     const char *unk_surface;
     sn_charsmap *map; /* NULL: identity */

@@ -179,6 +179,20 @@ static void test_bmp_bits(void **state) {
     assert_colors(bmp, make_bmp(bmp, 16, 0, sixteen, sizeof sixteen), ".r..rgb.");
 }
 
+/* Fields of four masks behind a header that counts only two of them, at the end of the file: found by fuzzing. */
+static void test_bmp_masks_beyond_the_file(void **state) {
+    (void)state;
+    unsigned char bmp[128];
+    make_bmp(bmp, 16, 6, (unsigned char[16]){0}, 16);
+    bmp[14] = 48;
+    for (size_t size = 14 + 40; size < 14 + 40 + 16; size++) {
+        unsigned char *exact = sn_alloc(size, 1); /* with nothing behind it, so that sanitizers see every step too far */
+        memcpy(exact, bmp, size);
+        assert_refused(exact, size, "the file ends early");
+        sn_free(exact);
+    }
+}
+
 /* What is below transparent pixels goes or stays as asked. */
 static void test_alpha(void **state) {
     (void)state;
@@ -266,7 +280,7 @@ static void test_without_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_by_name), cmocka_unit_test(test_every_beginning_is_refused), cmocka_unit_test(test_damage), cmocka_unit_test(test_absurd_sizes),
-        cmocka_unit_test(test_damaged_checksum), cmocka_unit_test(test_bmp_run_lengths), cmocka_unit_test(test_bmp_bits), cmocka_unit_test(test_alpha), cmocka_unit_test(test_webp_alpha),
+        cmocka_unit_test(test_damaged_checksum), cmocka_unit_test(test_bmp_run_lengths), cmocka_unit_test(test_bmp_bits), cmocka_unit_test(test_bmp_masks_beyond_the_file), cmocka_unit_test(test_alpha), cmocka_unit_test(test_webp_alpha),
         cmocka_unit_test(test_exif_block), cmocka_unit_test(test_upright), cmocka_unit_test(test_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,7 @@ static void assert_ids(const sn_tokenizer *t, const char *text, const unsigned c
     sn_ids_free(&ids);
 }
 
-/* ---- the published vocabularies of LLaMA and BERT ---- */
+/* ---- the published vocabularies of LLaMA, GPT-2 and BERT ---- */
 
 static void check_vocabulary(const char *vocabulary, const char *answers) {
     static const char mark[] = "\n__ggml_vocab_test__\n";
@@ -94,6 +94,7 @@ static void check_vocabulary(const char *vocabulary, const char *answers) {
 }
 
 static void test_vocabulary_of_llama(void **state) { check_vocabulary("../data/vocabs/llama.gguf", "../data/vocabs/llama.out"); }
+static void test_vocabulary_of_gpt2(void **state) { check_vocabulary("../data/vocabs/gpt2.gguf", "../data/vocabs/gpt2.out"); }
 static void test_vocabulary_of_bert(void **state) { check_vocabulary("../data/vocabs/bert.gguf", "../data/vocabs/bert.out"); }
 
 /* ---- added tokens ---- */
@@ -326,6 +327,28 @@ static void test_known_ids_of_a_long_text(void **state) {
 
 /* ---- broken files ---- */
 
+/* Long texts remember their words; a text in which one stretch stands many times has the stretch's ids as often. */
+static void test_words_that_come_again(void **state) {
+    static const char *const cases[] = {"../data/vocabs/llama.gguf", "../data/vocabs/bert.gguf", "components/tokenize/gpt2-bpe/model"};
+    static const char stretch[] = " The  quick brown\t\tfox -- it's 12 \xe7\x8c\xab \xce\xa9\xf0\x9f\x98\x80, na\xc3\xafve   words and a_very_long_identifier_that_no_table_keeps_whole.";
+    enum { TIMES = 300 };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sn_error error = {0};
+        sn_tokenizer *t = open_case(cases[i]);
+        sn_ids one = {0}, all = {0};
+        sn_buf text = {0};
+        for (int k = 0; k < TIMES; k++) sn_buf_puts(&text, stretch);
+        assert_ok(sn_tokenizer_encode(t, stretch, strlen(stretch), NULL, SN_ENCODE_CONTINUES, &one, &error), error);
+        assert_ok(sn_tokenizer_encode(t, text.data, text.length, NULL, SN_ENCODE_CONTINUES, &all, &error), error);
+        assert_int_equal(all.count, one.count * TIMES);
+        for (size_t k = 0; k < TIMES; k++) assert_memory_equal(all.data + k * one.count, one.data, one.count * sizeof *one.data);
+        sn_buf_free(&text);
+        sn_ids_free(&one);
+        sn_ids_free(&all);
+        sn_tokenizer_close(t);
+    }
+}
+
 static void refuse(const char *json, const char *why) {
     sn_error error = {0};
     sn_status status;
@@ -422,6 +445,7 @@ static void test_without_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vocabulary_of_llama),
+        cmocka_unit_test(test_vocabulary_of_gpt2),
         cmocka_unit_test(test_vocabulary_of_bert),
         cmocka_unit_test(test_flags_of_added_tokens),
         cmocka_unit_test(test_tokens_in_normalised_text),
@@ -433,6 +457,7 @@ int main(void) {
         cmocka_unit_test(test_streams_join_to_the_whole),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_known_ids_of_a_long_text),
+        cmocka_unit_test(test_words_that_come_again),
         cmocka_unit_test(test_broken_descriptions_are_refused),
         cmocka_unit_test(test_expression_that_costs_too_much),
         cmocka_unit_test(test_damaged_files),
