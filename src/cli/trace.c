@@ -420,16 +420,17 @@ static sn_status run_train_step(sn_tracer *t) {
     if (!status) put_batch(t, samples, n, pixels);
     int64_t learnt = 0;
     for (int i = 0; i < n && !status; i++) learnt += sn_sample_learnt(&samples[i]);
-    if (!status) status = sn_trainer_open(t->model, stage, &trainer, t->error);
+    if (!status) status = sn_trainer_open(t->model, &(sn_learning){.stage = stage}, &trainer, t->error);
+    sn_pass pass = {.samples = samples, .num_samples = n, .pixels = pixels, .pictures = pictures, .count = (double)learnt};
     for (int64_t s = 0; s < steps && !status; s++) {
-        status = sn_trainer_gradients(&trainer, samples, n, pixels, pictures, learnt, false, &losses[s], t->error);
+        status = sn_trainer_gradients(&trainer, &pass, false, &losses[s], t->error);
         if (status) break;
         norms[s] = (float)sn_trainer_norm(&trainer);
         for (size_t i = 0; i < trainer.count && s == 0; i++) {
             const sn_store_entry *e = trainer.trainables[i].entry;
             sn_trace_put(&t->trace, sn_arena_format(t->arena, "grad.%s", e->published), SN_TYPE_F32, e->weight.shape, trainer.trainables[i].gradient);
         }
-        sn_trainer_update(&trainer, &optimizer, (double)norms[s]);
+        sn_trainer_update(&trainer, &optimizer, 1, (double)norms[s]);
     }
     for (size_t i = 0; i < trainer.count && !status; i++) {
         const sn_store_entry *e = trainer.trainables[i].entry;

@@ -23,10 +23,9 @@ static void on_step(void *context, const sn_step_report *r) {
     const view *v = context;
     double left = r->seconds * (double)(r->steps - r->step);
     if (v->json) return;
-    if (!v->terminal && !r->checkpoint) return;
-    printf("%sstep %lld/%lld  loss %.4f  norm %.3f  lr %.3g  %.0f tokens/s  %.0f s left%s", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss, r->grad_norm, r->lr,
+    printf("%sstep %lld/%lld  loss %.6f  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left%s", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss, r->grad_norm, r->lr,
            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left, v->terminal && !r->checkpoint ? "" : "\n");
-    fflush(stdout);
+    fflush(stdout); /* a line a step reaches a pipe at once */
 }
 
 static void on_skip(void *context, const char *sample, const char *why) {
@@ -35,16 +34,19 @@ static void on_skip(void *context, const char *sample, const char *why) {
     if (v->skipped == 20) fputs("sensorium: further skipped samples are only counted\n", stderr);
 }
 
-static void print_survey(const sn_training *t, const sn_data_report *d) {
+static void print_survey(const sn_training *t, const sn_data_report *d, double seconds) {
     int64_t learning = 0, all = 0;
     for (size_t i = 0; i < t->trainer.count; i++) learning += t->trainer.trainables[i].count;
     for (size_t i = 0; i < t->model->store->count; i++) all += sn_shape_count(&t->model->store->entries[i]->weight.shape);
     printf("%-22s%s, %s\n", "model", t->model->system->title, t->model->layout);
     printf("%-22s%lld of %lld (%zu tensors)\n", "parameters that learn", (long long)learning, (long long)all, t->trainer.count);
-    printf("%-22s%.1f MB (masters, gradients, two moments)\n", "memory for learning", 16e-6 * (double)learning);
+    printf("%-22s%.1f MB (masters, gradients, two moments), %.1f MB for the values of a pass%s\n", "memory for learning", 16e-6 * (double)learning, 1e-6 * (double)d->pass_memory,
+           t->trainer.recompute ? ", blocks computed again" : "");
+    if (t->trainer.lora.r) printf("%-22srank %lld, alpha %g\n", "low-rank updates", (long long)t->trainer.lora.r, t->trainer.lora.alpha);
     printf("%-22s%lld, usable %lld, without a learnt token %lld, broken %lld\n", "samples", (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken);
-    printf("%-22s%lld (%.1f a sample), longest sample %lld positions\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest);
+    printf("%-22s%lld (%.1f a sample), longest sample %lld positions, %lld cut\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest, (long long)d->cut);
     printf("%-22s%lld of %u samples (%u a pass), %lld done\n", "steps", (long long)t->steps, t->recipe->batch.size, t->recipe->batch.micro, (long long)t->state.step);
+    if (seconds > 0) printf("%-22s%.3g s a step, %.3g h for the steps that are left (from one pass)\n", "time", seconds, seconds * (double)(t->steps - t->state.step) / 3600);
 }
 
 static sn_status run(const sn_arguments *a, sn_error *error) {
@@ -64,19 +66,25 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         return status;
     }
     sn_data_report data;
-    char *exported = NULL;
+    sn_export exported = {0};
+    bool dry = sn_argument_given(a, "dry-run");
+    double seconds = 0;
     status = sn_training_survey(&training, &data, error);
-    if (!status && !v.json) print_survey(&training, &data);
-    if (!status && v.json && sn_argument_given(a, "dry-run"))
-        printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"learnt\": %lld, \"steps\": %lld}\n", (long long)data.samples, (long long)data.usable,
-               (long long)data.without_labels, (long long)data.broken, (long long)data.learnt, (long long)training.steps);
-    if (!status && !sn_argument_given(a, "dry-run")) {
+    if (!status && dry) status = sn_training_time(&training, &seconds, error);
+    if (!status && !v.json) print_survey(&training, &data, seconds);
+    if (!status && v.json && dry)
+        printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"cut\": %lld, \"learnt\": %lld, \"pictures\": %lld, \"steps\": %lld, \"seconds_per_step\": %.4g, \"pass_memory\": %zu}\n",
+               (long long)data.samples, (long long)data.usable, (long long)data.without_labels, (long long)data.broken, (long long)data.cut, (long long)data.learnt, (long long)data.pictures,
+               (long long)training.steps, seconds, data.pass_memory);
+    if (!status && !dry) {
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
+        signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond its limit is an error like a full disk */
         status = sn_training_run(&training, &exported, error);
-        if (!status) printf(v.json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported, (long long)training.state.step, (long long)training.state.skipped);
+        if (!status) printf(v.json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported.path, (long long)training.state.step, (long long)training.state.skipped);
+        if (!status && !v.json && exported.lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported.lost);
     }
-    sn_free(exported);
+    sn_free(exported.path);
     sn_training_close(&training);
     sn_recipe_free(recipe);
     return status;

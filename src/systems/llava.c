@@ -25,8 +25,34 @@ static void parameters(sn_graph *g, const void *context) {
     sn_lm_parameters(g, &m->lm);
 }
 
+/* The last two rows of a projector file's token table take the place of the model's, as the published code puts them. */
+static sn_status put_marks(const sn_model *m, const sn_source_tensor *marks, sn_error *error) {
+    enum { MARKS = 2 };
+    sn_store_entry *table = sn_store_find(m->store, "decoder.embed.weight");
+    sn_weight *w = table ? &table->weight : NULL;
+    const sn_type_traits *from = sn_type_of(marks->type), *to = w ? sn_type_of(w->type) : NULL;
+    if (!w || w->make || marks->shape.rank != 2 || marks->shape.dim[0] < MARKS || marks->shape.dim[1] != w->columns || !from->to_float || from->block > 1 || !to->from_float || !marks->data || !marks->contiguous)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: %s: expected at least 2 rows of %lld numbers for <im_start> and <im_end>", marks->file, marks->name, w ? (long long)w->columns : 0);
+    sn_weight_part *last = &w->part[w->num_parts - 1];
+    if (sn_tokenizer_find(m->tokenizer, "<im_start>") != w->rows - MARKS || sn_tokenizer_find(m->tokenizer, "<im_end>") != w->rows - 1 || w->num_parts == SN_MAX_PARTS || last->rows <= MARKS)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: %s: holds trained rows of <im_start> and <im_end>, which are not the last two tokens of the language model", marks->file, marks->name);
+    int64_t row_bytes = 0, count = MARKS * w->columns;
+    float *values = sn_arena_alloc(m->arena, (size_t)count, sizeof *values);
+    void *rows = sn_type_bytes(w->type, w->columns, &row_bytes) ? sn_arena_alloc(m->arena, MARKS * (size_t)row_bytes, 1) : NULL;
+    if (!values || !rows) return sn_fail_memory(error);
+    from->to_float((const char *)marks->data + (marks->shape.dim[0] - MARKS) * w->columns * from->bytes, values, count);
+    to->from_float(values, rows, count);
+    last->rows -= MARKS;
+    w->part[w->num_parts++] = (sn_weight_part){.data = rows, .rows = MARKS, .row_bytes = row_bytes};
+    return SN_OK;
+}
+
 /* A delta on the wrong base, or one that nothing was added to. */
-static sn_status check(const sn_model *m, sn_error *error) { return sn_check_final_norm(m, ((const sn_llava *)m->own)->code_of_may_2023, error); }
+static sn_status check(const sn_model *m, sn_error *error) {
+    const sn_llava *c = m->own;
+    sn_status status = c->marks ? put_marks(m, c->marks, error) : SN_OK;
+    return status ? status : sn_check_final_norm(m, c->code_of_may_2023, error);
+}
 
 /* ---- prompts ---- */
 
@@ -56,7 +82,17 @@ static sn_status prompt(const sn_model *m, const sn_request *request, sn_prompt 
 static const char *const stage1[] = {"projector.*", NULL};
 static const char *const stage2[] = {"projector.*", "decoder.*", NULL};
 static const char *const whole[] = {"vision.*", "projector.*", "decoder.*", NULL}; /* no stage of the paper: for parts that begin fresh */
-static const sn_stage stages[] = {{"stage1", stage1}, {"stage2", stage2}, {"whole", whole}, {0}};
+
+/* Stage 1 teaches the marks around a picture too, where the model has them; all other rows stay (llava.md 7). */
+static int mark_rows(const sn_model *m, int32_t *ids, int most) {
+    static const char *const marks[] = {"<im_start>", "<im_end>"};
+    int n = 0;
+    for (int i = 0; i < 2 && n < most && ((const sn_llava *)m->own)->use_im_start_end; i++)
+        if ((ids[n] = sn_tokenizer_find(m->tokenizer, marks[i])) >= 0) n++;
+    return n;
+}
+
+static const sn_stage stages[] = {{"stage1", stage1, mark_rows}, {"stage2", stage2, NULL}, {"whole", whole, NULL}, {0}};
 
 const sn_system sn_system_llava = {
     .name = "llava", .title = "LLaVA", .paper = "arXiv 2304.08485, 2310.03744", .recognise = sn_llava_recognise, .open = sn_llava_open,

@@ -7,6 +7,7 @@
 #include "encoders/clip.h"
 #include "systems/model.h"
 #include "systems/template.h"
+#include "weights/source.h"
 
 typedef struct sn_llava {
     sn_clip_vision_config vision;
@@ -18,6 +19,7 @@ typedef struct sn_llava {
     bool one_text;          /* text behind a picture gets no blank in front: Hugging Face's layout without a tokenizer.json */
     bool code_of_may_2023;  /* base + delta: templates of that code */
     const sn_template *template;
+    const sn_source_tensor *marks; /* the token table of a projector's file: its last two rows are <im_start> and <im_end> as stage 1 trained them */
 } sn_llava;
 
 /* How it is published (llava.md 4): sn_system's recognise and open. */

@@ -214,6 +214,9 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     if (!status && mode->sep)
         status = mask_rounds(m, text.data, text.length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', &ids, labels, error);
     if (!status && hf) status = mask_hf(m, id, human, answer, turns, &ids, labels, error);
+    /* the published templates write an empty answer as a turn that is still open, whose rounds then do not add up */
+    for (size_t k = 0; k < turns && !status && mode->sep; k++)
+        for (size_t i = 0; i < ids.count && !answer[k][0]; i++) labels[i] = IGNORED;
     if (!status && !plain && !mode->template) mask_v0(lengths, turns, &ids, labels);
     int32_t row = 0;
     for (size_t i = 0; i < ids.count && !status; i++) {

@@ -295,6 +295,19 @@ static sn_status open_trainables(sn_model *m, const char *folder, sn_source **ou
     return status;
 }
 
+/* A projector's file; where stage 1 trained <im_start> and <im_end>, it holds the token table too (llava.md 4.3). */
+static sn_status open_marks(sn_model *m, const char *path, sn_source **out, sn_error *error) {
+    static const sn_name_rule table[] = {{"table.weight", "embed_tokens.weight", 0, 0, 0, 0}, {0}};
+    const char *prefix;
+    sn_status status = sn_model_source(m, path, out, error);
+    if (!status) status = sn_source_prefix(*out, "embed_tokens.weight", m->arena, &prefix, error);
+    if (status || !prefix) return status;
+    char *name = sn_arena_format(m->arena, "%sembed_tokens.weight", prefix);
+    if (!name) return sn_fail_memory(error);
+    ((sn_llava *)m->own)->marks = sn_source_find(*out, name);
+    return sn_model_skip(m, table, prefix, *out) ? SN_OK : sn_fail_memory(error);
+}
+
 /* The authors' layout: a LLaMA folder with the projector in it or in a file of its own, CLIP elsewhere. */
 static sn_status open_authors(sn_model *m, const sn_model_files *files, const release *r, const json_t *config, const json_t *llm_config, sn_error *error) {
     sn_llava *c = m->own;
@@ -304,7 +317,7 @@ static sn_status open_authors(sn_model *m, const sn_model_files *files, const re
     if (!status) status = sn_open_llama(m, &r->llm, llm_config, "config.json", &c->llama, &lm, error);
     if (status) return status;
     if (!r->llm.adapter || !name_with(projector, "mm_projector.")) projector = lm;
-    if (r->connector) status = sn_model_source(m, r->connector, &projector, error);
+    if (r->connector) status = open_marks(m, r->connector, &projector, error);
     int64_t layer = -2;
     if (!status && is_mmproj(files->vision)) {
         status = open_mmproj(m, files->vision, &layer, error);

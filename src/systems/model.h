@@ -28,7 +28,9 @@ typedef struct sn_model sn_model;
 /* A stage of a system's training: which parameters learn. */
 typedef struct sn_stage {
     const char *name;
-    const char *const *trainable; /* canonical names with a * at the end; NULL ends */
+    const char *const *trainable; /* canonical names with * for any text; NULL ends */
+    /* Rows of the token table that learn beside them: at most `most` ids, their number; NULL = none. */
+    int (*rows)(const sn_model *model, int32_t *ids, int most);
 } sn_stage;
 
 /* One labelled sequence for training: ids (negative = media rows), labels (-100 = not learnt). */

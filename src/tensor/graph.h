@@ -105,7 +105,13 @@ typedef struct sn_named {
     sn_tensor tensor;
 } sn_named;
 
-typedef struct sn_graph {
+typedef struct sn_graph sn_graph;
+
+/* What a connector puts around linear layers (LoRA): given a layer's input, the name of its weight and its result, it
+ * gives what takes the result's place. */
+typedef sn_tensor sn_around_linear(sn_graph *g, const void *context, const char *weight, sn_tensor x, sn_tensor y);
+
+struct sn_graph {
     sn_arena *arena;
     sn_node *nodes;
     size_t num_nodes, node_capacity;
@@ -117,8 +123,11 @@ typedef struct sn_graph {
     sn_parameter *params; /* by index of their node */
     size_t num_params, param_capacity;
     int32_t num_inputs;
+    sn_around_linear *around; /* NULL = nothing */
+    const void *around_context;
+    bool recompute; /* sn_gradients computes the blocks ("layers.N") again for their backward part instead of keeping their values */
     sn_error error; /* the first one */
-} sn_graph;
+};
 
 sn_graph *sn_graph_new(void);
 void sn_graph_free(sn_graph *graph);

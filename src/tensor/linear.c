@@ -11,7 +11,10 @@ sn_tensor sn_linear(sn_graph *g, sn_tensor x, sn_tensor weight, sn_tensor bias) 
         return sn_graph_fail(g, "linear: input has %lld columns, weight [%lld, %lld]", (long long)in, (long long)out, (long long)columns);
     if (bias && sn_shape_count(&sn_at(g, bias)->shape) != out) return sn_graph_fail(g, "linear: bias is not [%lld]", (long long)out);
     shape.dim[shape.rank - 1] = out;
-    return SN_NODE(g, SN_OP_LINEAR, shape, sn_as_rows(g, x), weight, bias);
+    x = sn_as_rows(g, x);
+    sn_tensor y = SN_NODE(g, SN_OP_LINEAR, shape, x, weight, bias);
+    if (y == SN_NONE || !g->around || sn_at(g, weight)->op != SN_OP_PARAM) return y;
+    return g->around(g, g->around_context, g->params[sn_at(g, weight)->index].name, x, y);
 }
 
 void sn_linear_derivative(sn_graph *g, sn_grad *grad, sn_tensor y, sn_tensor dy) {

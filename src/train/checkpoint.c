@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "systems/compose.h"
 #include "weights/writer.h"
 
 #include <dirent.h>
@@ -18,7 +17,7 @@
 
 static const char *const kinds[] = {"value", "m", "v"};
 
-static float *part_of(const sn_trainable *t, int kind) { return kind == 0 ? t->value : kind == 1 ? t->m : t->v; }
+static float *part_of(const sn_trainable *t, int kind) { return kind == 0 ? t->value : kind == 1 ? t->moments.m : t->moments.v; }
 
 static void remove_folder(const char *path) {
     DIR *dir = opendir(path);
@@ -84,10 +83,26 @@ static sn_status write_parameters(const char *path, const sn_trainer *t, sn_erro
     return status;
 }
 
+/* How often each parameter was moved is part of the optimizer's state. */
+static char *state_text(const sn_trainer *t, const sn_training_state *state) {
+    sn_buf text = {0};
+    sn_buf_printf(&text, "{\"version\": 2, \"step\": %" PRId64 ", \"skipped\": %" PRId64 ", \"recipe\": \"%016" PRIx64 "\", \"updates\": [", state->step, state->skipped, state->recipe);
+    for (size_t i = 0; i < t->count; i++) sn_buf_printf(&text, "%s%" PRId64, i ? ", " : "", t->trainables[i].moments.updates);
+    sn_buf_puts(&text, "]}\n");
+    char *copy = text.failed ? NULL : sn_strdup(text.data);
+    sn_buf_free(&text);
+    return copy;
+}
+
 sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_training_state *state, unsigned keep, sn_error *error) {
     char *whole = sn_format("%s/step-%" PRId64, folder, state->step), *part = sn_format("%s/step-%" PRId64 ".part", folder, state->step);
     char *parameters = part ? sn_path_join(part, "parameters.safetensors") : NULL, *json = part ? sn_path_join(part, "state.json") : NULL;
-    char *text = sn_format("{\"version\": 1, \"step\": %" PRId64 ", \"skipped\": %" PRId64 ", \"recipe\": \"%016" PRIx64 "\"}\n", state->step, state->skipped, state->recipe);
+    char *text = state_text(t, state);
+    const char *bad = sn_trainer_bad_parameter(t);
+    if (bad) {
+        sn_free(whole), sn_free(part), sn_free(parameters), sn_free(json), sn_free(text);
+        return sn_fail(error, SN_ERROR_NUMERIC, "step %" PRId64 ": %s holds values that are not finite; no checkpoint is written of it, the last one stays; a lower optimizer.lr may help", state->step, bad);
+    }
     sn_status status = whole && part && parameters && json && text ? SN_OK : sn_fail_memory(error);
     if (!status) {
         remove_folder(part);
@@ -118,7 +133,7 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_
     return status;
 }
 
-static sn_status read_state(const char *path, uint64_t recipe, sn_training_state *state, sn_error *error) {
+static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn_training_state *state, sn_error *error) {
     json_t *root;
     sn_status status = sn_json_file(path, 1 << 16, &root, error);
     if (status) return status;
@@ -128,6 +143,10 @@ static sn_status read_state(const char *path, uint64_t recipe, sn_training_state
     state->recipe = hash ? strtoull(hash, NULL, 16) : 0;
     if (!status && state->recipe != recipe)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: this checkpoint belongs to another recipe (data, batch, optimizer, schedule or seed differ); use another save.folder or --fresh", path);
+    const json_t *updates = sn_json_at(root, "updates");
+    if (!status && json_array_size(updates) != t->count)
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: updates: found %zu numbers, expected %zu: not a whole checkpoint of this model", path, json_array_size(updates), t->count);
+    for (size_t i = 0; i < t->count && !status; i++) t->trainables[i].moments.updates = json_integer_value(json_array_get(updates, i));
     json_decref(root);
     return status;
 }
@@ -158,63 +177,12 @@ sn_status sn_checkpoint_read(const char *folder, sn_trainer *t, uint64_t recipe,
     sn_status status = SN_OK;
     if (count) {
         char *parameters = sn_format("%s/step-%" PRId64 "/parameters.safetensors", folder, steps[0]), *json = sn_format("%s/step-%" PRId64 "/state.json", folder, steps[0]);
-        status = parameters && json ? read_state(json, recipe, state, error) : sn_fail_memory(error);
+        status = parameters && json ? read_state(json, recipe, t, state, error) : sn_fail_memory(error);
         if (!status) status = read_parameters(parameters, t, error);
         t->step = state->step;
         sn_free(parameters);
         sn_free(json);
     }
     sn_free(steps);
-    return status;
-}
-
-/* ---- export ---- */
-
-static const sn_trainable *trainable_of(const sn_trainer *t, const char *published) {
-    for (size_t i = 0; i < t->count; i++)
-        if (strcmp(t->trainables[i].entry->published, published) == 0) return &t->trainables[i];
-    return NULL;
-}
-
-/* A trained parameter in its stored type. */
-static void *stored_bytes(sn_arena *arena, const sn_trainable *t) {
-    int64_t bytes = 0;
-    void *to = sn_type_bytes(t->stored, t->count, &bytes) ? sn_arena_alloc(arena, (size_t)bytes, 1) : NULL;
-    if (to) sn_type_of(t->stored)->from_float(t->value, to, t->count);
-    return to;
-}
-
-sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, char **path, sn_error *error) {
-    bool hf = t->model->layout && strcmp(t->model->layout, "Hugging Face") == 0, connector = !hf; /* a folder of one file stays one */
-    for (size_t i = 0; i < t->count; i++) connector &= strncmp(t->trainables[i].entry->name, "projector.", 10) == 0;
-    sn_source *source = t->model->sources[0];
-    size_t most = t->count + source->count, n = 0;
-    sn_arena *arena = sn_arena_new();
-    sn_tensor_out *tensors = sn_alloc(most + 1, sizeof *tensors);
-    *path = sn_path_join(folder, connector ? "mm_projector.bin" : "model.safetensors");
-    sn_status status = arena && tensors && *path ? SN_OK : sn_fail_memory(error);
-    for (size_t i = 0; i < t->count && !status; i++) {
-        const sn_trainable *p = &t->trainables[i];
-        tensors[n++] = (sn_tensor_out){p->entry->published, p->stored, p->entry->weight.shape, stored_bytes(arena, p)};
-        if (!tensors[n - 1].data) status = sn_fail_memory(error);
-    }
-    for (size_t i = 0; i < source->count && !connector && !status; i++) { /* the tensors that did not learn, as they are */
-        const sn_source_tensor *s = &source->tensors[i];
-        if (trainable_of(t, s->name) || !sn_type_of(s->type)->to_float) continue;
-        if (!s->data || !s->contiguous) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s is stored as a view; convert the model first", s->file, s->name);
-        tensors[n++] = (sn_tensor_out){s->name, s->type, s->shape, s->data};
-    }
-    if (!status) status = connector ? sn_torch_write(*path, tensors, n, error) : sn_safetensors_write(*path, tensors, n, error);
-    sn_source *back = NULL; /* read back and counted: what was written is what will be read */
-    if (!status) status = sn_source_open(*path, &back, error);
-    if (!status && back->count != n) status = sn_fail(error, SN_ERROR_IO, "%s: wrote %zu tensors, read %zu back", *path, n, back->count);
-    sn_source_close(back);
-    if (!status && hf && sn_is_directory(source->path)) status = sn_copy_configuration(source->path, folder, error);
-    sn_free(tensors);
-    sn_arena_free(arena);
-    if (status) {
-        sn_free(*path);
-        *path = NULL;
-    }
     return status;
 }

@@ -19,8 +19,18 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, con
  * recipe is an error. Unfinished ones are removed. */
 sn_status sn_checkpoint_read(const char *folder, sn_trainer *trainer, uint64_t recipe, sn_training_state *state, bool *found, sn_error *error);
 
-/* What was learnt, in the stored types and published names: mm_projector.bin (a PyTorch dictionary, as the authors'
- * training leaves it) where only the connector learns, else model.safetensors with every tensor of the language model's source. *path (sn_free) gets the file. */
-sn_status sn_checkpoint_export(const char *folder, const sn_trainer *trainer, char **path, sn_error *error);
+/* What was learnt, in the stored types and published names:
+ *   the connector alone: mm_projector.bin (a PyTorch dictionary, as the authors' training leaves it);
+ *   otherwise: model.safetensors with every tensor of the language model's source, low-rank updates merged in f32 and
+ *   rounded once;
+ *   low-rank updates with `adapter`: a folder adapter/ in PEFT's layout, what else learnt in non_lora_trainables.bin.
+ * A file is written aside, read back and counted before it takes an older one's place. */
+typedef struct sn_export {
+    bool adapter, merged; /* of low-rank updates */
+    const char *base;     /* the folder they belong to: named in adapter_config.json, its config.json is copied */
+    char *path;           /* what was written (sn_free) */
+    double lost;          /* share of the merged update that rounding to the stored type lost */
+} sn_export;
+sn_status sn_checkpoint_export(const char *folder, const sn_trainer *trainer, sn_export *out, sn_error *error);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
 
 #include <cyaml/cyaml.h>
@@ -37,16 +38,33 @@ static const cyaml_schema_field_t data_fields[] = {
     CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, sn_recipe_data, path, 1, CYAML_UNLIMITED), TEXT(sn_recipe_data, images), CYAML_FIELD_END};
 static const cyaml_schema_value_t data_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sn_recipe_data, data_fields)};
 
+static const cyaml_strval_t optimizers[] = {{"adamw", SN_OPTIMIZER_ADAMW}, {"sgd", SN_OPTIMIZER_SGD}};
 static const cyaml_schema_field_t optimizer_fields[] = {
-    REAL(sn_recipe_optimizer, lr), REAL(sn_recipe_optimizer, beta1), REAL(sn_recipe_optimizer, beta2), REAL(sn_recipe_optimizer, eps),
+    CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_optimizer, name, optimizers, 2), REAL(sn_recipe_optimizer, momentum),
+    CYAML_FIELD_BOOL("nesterov", CYAML_FLAG_OPTIONAL, sn_recipe_optimizer, nesterov), REAL(sn_recipe_optimizer, lr), REAL(sn_recipe_optimizer, beta1), REAL(sn_recipe_optimizer, beta2), REAL(sn_recipe_optimizer, eps),
     REAL(sn_recipe_optimizer, weight_decay), REAL(sn_recipe_optimizer, max_grad_norm), REAL(sn_recipe_optimizer, connector_lr), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t group_fields[] = {
+    CYAML_FIELD_STRING_PTR("pattern", CYAML_FLAG_POINTER, sn_recipe_group, pattern, 1, CYAML_UNLIMITED),
+    CYAML_FIELD_FLOAT_PTR("lr", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe_group, lr),
+    CYAML_FIELD_FLOAT_PTR("weight_decay", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe_group, weight_decay), CYAML_FIELD_END};
+static const cyaml_schema_value_t group_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sn_recipe_group, group_fields)};
+static const cyaml_schema_value_t pattern_entry = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, CYAML_UNLIMITED)};
+
+static const cyaml_strval_t exports[] = {{"adapter", SN_EXPORT_ADAPTER}, {"merged", SN_EXPORT_MERGED}, {"both", SN_EXPORT_BOTH}};
+static const cyaml_schema_field_t lora_fields[] = {
+    CYAML_FIELD_UINT("r", CYAML_FLAG_DEFAULT, sn_recipe_lora, r), REAL(sn_recipe_lora, alpha),
+    CYAML_FIELD_SEQUENCE("targets", CYAML_FLAG_POINTER, sn_recipe_lora, targets, &pattern_entry, 1, 64),
+    CYAML_FIELD_ENUM("export", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_lora, export, exports, 3), CYAML_FIELD_END};
+static const cyaml_strval_t counts[] = {{"global", 0}, {"micro", 1}};
+static const cyaml_schema_field_t loss_fields[] = {CYAML_FIELD_ENUM("count", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, count, counts, 2), CYAML_FIELD_END};
 
 static const cyaml_strval_t schedules[] = {{"constant", SN_SCHEDULE_CONSTANT}, {"linear", SN_SCHEDULE_LINEAR}, {"cosine", SN_SCHEDULE_COSINE}};
 static const cyaml_schema_field_t schedule_fields[] = {
     CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_schedule, name, schedules, 3), REAL(sn_recipe_schedule, warmup_ratio), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t batch_fields[] = {WHOLE(sn_recipe_batch, size), WHOLE(sn_recipe_batch, micro), CYAML_FIELD_END};
-static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), CYAML_FIELD_END};
+static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), REAL(sn_recipe_save, minutes), CYAML_FIELD_END};
 static const cyaml_strval_t broken_words[] = {{"skip", 0}, {"stop", 1}};
 
 static const cyaml_schema_field_t recipe_fields[] = {
@@ -54,6 +72,11 @@ static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_STRING_PTR("stage", CYAML_FLAG_POINTER, sn_recipe, stage, 1, CYAML_UNLIMITED),
     TEXT(sn_recipe, template),
     CYAML_FIELD_SEQUENCE("data", CYAML_FLAG_POINTER, sn_recipe, data, &data_entry, 1, 64),
+    CYAML_FIELD_SEQUENCE("train", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe, train, &group_entry, 1, 64),
+    CYAML_FIELD_SEQUENCE("freeze", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe, freeze, &pattern_entry, 1, 64),
+    PART(lora, lora_fields),
+    PART(loss, loss_fields),
+    CYAML_FIELD_BOOL("recompute", CYAML_FLAG_OPTIONAL, sn_recipe, recompute),
     PART(optimizer, optimizer_fields),
     PART(schedule, schedule_fields),
     PART(batch, batch_fields),
@@ -94,6 +117,7 @@ static cyaml_config_t config_of(sn_buf *log) {
 
 void sn_recipe_free(sn_recipe *recipe) {
     sn_buf log = {0};
+    if (recipe) sn_free(recipe->file);
     cyaml_config_t config = config_of(&log);
     cyaml_free(&config, &schema, recipe, 0);
     sn_buf_free(&log);
@@ -108,6 +132,7 @@ static const struct override {
 } overrides[] = {
     {"optimizer.lr", offsetof(sn_recipe, optimizer.lr), 'r'}, {"optimizer.weight_decay", offsetof(sn_recipe, optimizer.weight_decay), 'r'},
     {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
+    {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
     {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
     {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
     {"save.folder", offsetof(sn_recipe, save.folder), 's'}, {"save.every", offsetof(sn_recipe, save.every), 'u'}, {"save.keep", offsetof(sn_recipe, save.keep), 'u'},
@@ -150,15 +175,23 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     if (r->batch.micro == 0 || r->batch.micro > r->batch.size) r->batch.micro = r->batch.size;
     if (r->epochs == 0) r->epochs = 1;
     if (r->save.keep == 0) r->save.keep = 2;
+    if (r->lora.alpha == 0) r->lora.alpha = r->lora.r;
     const struct {
         const char *name;
         double value, low, high;
     } ranges[] = {{"optimizer.lr", o->lr, 1e-12, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
                   {"optimizer.weight_decay", o->weight_decay, 0, 10}, {"optimizer.max_grad_norm", o->max_grad_norm, 0, 1e9}, {"optimizer.connector_lr", o->connector_lr, 0, 10},
-                  {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"batch.size", r->batch.size, 1, 65536}};
+                  {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"batch.size", r->batch.size, 1, 65536}, {"optimizer.momentum", o->momentum, 0, 0.9999999}, {"lora.r", r->lora.r, r->lora.targets_count ? 1 : 0, 65536},
+                  {"lora.alpha", r->lora.alpha, 0, 1e6}, {"save.minutes", r->save.minutes, 0, 1e6}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
             return sn_fail(error, SN_ERROR_USAGE, "%s: %s: found %g, expected %g to %g", path, ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high);
+    for (unsigned i = 0; i < r->train_count; i++) {
+        const sn_recipe_group *g = &r->train[i];
+        if ((g->lr && !(*g->lr >= 0 && *g->lr <= 10)) || (g->weight_decay && !(*g->weight_decay >= 0 && *g->weight_decay <= 10)))
+            return sn_fail(error, SN_ERROR_USAGE, "%s: line %d: train: %s: lr and weight_decay: expected 0 to 10", path, sn_recipe_line(r, g->pattern), g->pattern);
+    }
+    if (o->nesterov && o->momentum == 0) return sn_fail(error, SN_ERROR_USAGE, "%s: optimizer.nesterov: needs optimizer.momentum", path);
     if (!r->save.folder) return sn_fail(error, SN_ERROR_USAGE, "%s: save.folder: missing; it is where checkpoints and the result go", path);
     return SN_OK;
 }
@@ -180,11 +213,30 @@ sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, 
         return status;
     }
     sn_buf_free(&log);
+    if (!(r->file = sn_strdup(path))) status = sn_fail_memory(error);
     for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error);
     if (!status) status = check(path, r, error);
     if (status) sn_recipe_free(r);
     else *out = r;
     return status;
+}
+
+int sn_recipe_line(const sn_recipe *r, const char *text) {
+    char *bytes;
+    size_t length;
+    int line = 0, found = 0;
+    if (sn_read_file(r->file, 1 << 20, &bytes, &length, NULL)) return 0;
+    for (char *at = bytes; at && !found;) {
+        char *next = strchr(at, '\n');
+        if (next) *next++ = 0;
+        line++;
+        char *comment = strstr(at, " #");
+        if (comment) *comment = 0;
+        if (at[0] != '#' && strstr(at, text)) found = line;
+        at = next;
+    }
+    sn_free(bytes);
+    return found;
 }
 
 uint64_t sn_recipe_hash(const sn_recipe *r) {
@@ -193,6 +245,12 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
                   r->optimizer.eps, r->optimizer.weight_decay, r->optimizer.max_grad_norm, r->optimizer.connector_lr, r->schedule.name, r->schedule.warmup_ratio, r->batch.size,
                   r->epochs, r->steps, r->max_length, r->seed);
     for (unsigned i = 0; i < r->data_count; i++) sn_buf_printf(&text, "|%s", r->data[i].path);
+    for (unsigned i = 0; i < r->train_count; i++)
+        sn_buf_printf(&text, "|%s %a %a", r->train[i].pattern, r->train[i].lr ? *r->train[i].lr : -1.0, r->train[i].weight_decay ? *r->train[i].weight_decay : -1.0);
+    for (unsigned i = 0; i < r->freeze_count; i++) sn_buf_printf(&text, "|freeze %s", r->freeze[i]);
+    for (unsigned i = 0; i < r->lora.targets_count; i++) sn_buf_printf(&text, "|lora %s %u %a", r->lora.targets[i], r->lora.r, r->lora.alpha);
+    if (r->optimizer.name) sn_buf_printf(&text, "|sgd %a %d", r->optimizer.momentum, r->optimizer.nesterov);
+    if (r->loss.count) sn_buf_printf(&text, "|micro %u", r->batch.micro);
     uint64_t hash = text.data ? sn_hash(text.data, text.length, 1) : 0;
     sn_buf_free(&text);
     return hash;

@@ -31,8 +31,31 @@ typedef struct sn_recipe_model {
 } sn_recipe_model;
 
 typedef struct sn_recipe_optimizer {
+    int name; /* sn_optimizer_kind */
     double lr, beta1, beta2, eps, weight_decay, max_grad_norm, connector_lr; /* beta1, beta2, eps: 0 = AdamW's own */
+    double momentum;
+    bool nesterov;
 } sn_recipe_optimizer;
+
+/* Parameters that learn, by pattern; a rate or decay of their own where the pointer is not NULL. */
+typedef struct sn_recipe_group {
+    char *pattern;
+    double *lr, *weight_decay;
+} sn_recipe_group;
+
+typedef enum sn_recipe_export { SN_EXPORT_ADAPTER, SN_EXPORT_MERGED, SN_EXPORT_BOTH } sn_recipe_export;
+
+typedef struct sn_recipe_lora {
+    unsigned r; /* 0 = no low-rank updates */
+    double alpha;
+    char **targets;
+    unsigned targets_count;
+    int export; /* sn_recipe_export */
+} sn_recipe_lora;
+
+typedef struct sn_recipe_loss {
+    int count; /* 0 = tokens of the whole step, 1 = those of each pass, then the mean over the passes */
+} sn_recipe_loss;
 
 typedef struct sn_recipe_schedule {
     int name; /* sn_schedule_kind */
@@ -46,6 +69,7 @@ typedef struct sn_recipe_batch {
 typedef struct sn_recipe_save {
     char *folder;
     unsigned every, keep; /* steps between checkpoints (0 = only at the end); how many stay (0 = 2) */
+    double minutes;       /* … and minutes (0 = never) */
 } sn_recipe_save;
 
 typedef struct sn_recipe {
@@ -53,6 +77,13 @@ typedef struct sn_recipe {
     char *stage, *template;
     sn_recipe_data *data;
     unsigned data_count;
+    sn_recipe_group *train; /* none: what the stage trains */
+    unsigned train_count;
+    char **freeze;
+    unsigned freeze_count;
+    sn_recipe_lora lora;
+    sn_recipe_loss loss;
+    bool recompute; /* blocks are computed again in the backward pass: less memory, the same numbers */
     sn_recipe_optimizer optimizer;
     sn_recipe_schedule schedule;
     sn_recipe_batch batch;
@@ -61,12 +92,16 @@ typedef struct sn_recipe {
     unsigned seed;
     int broken; /* a sample that cannot be read: 0 = counted, named, skipped; 1 = the run stops */
     sn_recipe_save save;
+    char *file; /* the recipe's own path, for errors */
 } sn_recipe;
 
 /* Reads and checks a recipe; `set` are overrides "optimizer.lr=1e-4". A word that is not known is an error with its line.
  * Relative paths are relative to the present folder. */
 sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, sn_recipe **out, sn_error *error);
 void sn_recipe_free(sn_recipe *recipe);
+
+/* The first line of the recipe's file that says this text (comments aside), 0 where none does. */
+int sn_recipe_line(const sn_recipe *recipe, const char *text);
 
 /* What identifies a run: everything that changes its numbers. A checkpoint of another recipe is refused. */
 uint64_t sn_recipe_hash(const sn_recipe *recipe);

@@ -57,6 +57,7 @@ void sn_metrics_close(sn_metrics *m) {
 sn_status sn_metrics_add(sn_metrics *m, const sn_step_report *r, sn_error *error) {
     json_t *line = json_pack("{s:I, s:f, s:f, s:f, s:I, s:I, s:f}", "step", (json_int_t)r->step, "loss", r->loss, "grad_norm", r->grad_norm, "lr", r->lr, "tokens", (json_int_t)r->tokens,
                              "learnt", (json_int_t)r->learnt, "seconds", r->seconds);
+    if (line && r->samples) json_object_set(line, "samples", r->samples);
     if (line && r->empty) json_object_set_new(line, "loss", json_null()); /* over no token there is no loss */
     bool ok = line && json_dumpf(line, m->file, JSON_COMPACT) == 0 && fputc('\n', m->file) != EOF && fflush(m->file) == 0;
     json_decref(line);

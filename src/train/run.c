@@ -25,6 +25,7 @@ void sn_training_close(sn_training *t) {
     sn_trainer_close(&t->trainer);
     for (int i = 0; i < t->num_sets; i++) sn_dataset_close(t->sets[i]);
     sn_free(t->sets);
+    sn_free(t->groups);
     sn_model_close(t->model);
     sn_free(t->composed);
     sn_engine_free(t->engine);
@@ -63,6 +64,30 @@ static sn_status compose(sn_training *t, bool fresh, sn_model_files *files, sn_e
     return there ? SN_OK : sn_compose(t->engine, &c, t->composed, error);
 }
 
+/* The recipe's words, as the trainer takes them. */
+static sn_status read_learning(sn_training *t, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    if (!(t->groups = sn_alloc(r->train_count + 1, sizeof *t->groups))) return sn_fail_memory(error);
+    for (unsigned i = 0; i < r->train_count; i++)
+        t->groups[i] = (sn_learning_group){r->train[i].pattern, r->train[i].lr ? *r->train[i].lr : -1, r->train[i].weight_decay ? *r->train[i].weight_decay : -1};
+    t->lora = (sn_lora_options){.targets = (const char *const *)r->lora.targets, .num_targets = (int)r->lora.targets_count, .r = r->lora.r, .alpha = r->lora.alpha};
+    t->learning = (sn_learning){.stage = r->stage, .train = t->groups, .num_train = (int)r->train_count, .freeze = (const char *const *)r->freeze, .num_freeze = (int)r->freeze_count,
+                                .lora = r->lora.r ? &t->lora : NULL, .seed = r->seed};
+    return SN_OK;
+}
+
+/* A pattern that fits nothing: the error names its line of the recipe. */
+static sn_status open_trainer(sn_training *t, sn_error *error) {
+    const char *pattern = NULL;
+    sn_error inner = {0};
+    sn_status status = sn_learning_check(&t->learning, t->model, &pattern, &inner);
+    if (!status) status = sn_trainer_open(t->model, &t->learning, &t->trainer, &inner);
+    for (int i = 0; i < t->lora.num_targets && status && !pattern; i++)
+        if (strstr(inner.message, t->lora.targets[i])) pattern = t->lora.targets[i];
+    if (status && pattern) return sn_fail(error, status, "%s: line %d: %s", t->recipe->file, sn_recipe_line(t->recipe, pattern), inner.message);
+    return status ? sn_fail(error, status, "%s", inner.message) : SN_OK;
+}
+
 sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error) {
     *out = (sn_training){.recipe = r, .hooks = *hooks};
     const sn_recipe_model *m = &r->model;
@@ -74,7 +99,9 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
     if (!status && !out->model->system->sample) status = sn_fail(error, SN_ERROR_SUPPORT, "%s cannot be trained", out->model->system->title);
     if (!status) status = open_data(out, error);
-    if (!status) status = sn_trainer_open(out->model, r->stage, &out->trainer, error);
+    if (!status) status = read_learning(out, error);
+    if (!status) status = open_trainer(out, error);
+    if (!status) out->trainer.recompute = r->recompute;
     uint64_t hash = sn_recipe_hash(r);
     if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
     if (!found) out->state = (sn_training_state){.recipe = hash};
@@ -98,17 +125,18 @@ static const json_t *sample_at(const sn_training *t, int64_t index, const sn_dat
 }
 
 /* A sample's ids and labels, cut to the window, and its pictures. */
-static sn_status prepare(const sn_training *t, int64_t index, bool pictures, sn_sample *sample, float **pixels, const char **id, sn_error *error) {
+static sn_status prepare(const sn_training *t, int64_t index, bool pictures, sn_sample *sample, float **pixels, const char **id, bool *cut, sn_error *error) {
     const sn_dataset *set = NULL;
     const json_t *object = sample_at(t, index, &set);
     const char *template = t->recipe->template ? t->recipe->template : strcmp(t->recipe->stage, "stage1") == 0 ? "plain" : "v1";
     size_t window = t->recipe->max_length ? t->recipe->max_length : (size_t)t->model->lm.max_positions;
     char *paths[SN_MAX_MEDIA] = {0};
-    *pixels = NULL;
+    *pixels = NULL, *cut = false;
     *id = sn_json_string(object, "id");
     sn_status status = t->model->system->sample(t->model, template, object, sample, error);
     if (status) return status;
-    if (sample->ids.count > window) sample->ids.count = sample->labels.count = window;
+    *cut = sample->ids.count > window;
+    if (*cut) sample->ids.count = sample->labels.count = window;
     for (int i = 0; i < sample->num_media && pictures && !status; i++)
         if (!(paths[i] = sn_path_join(sn_dataset_images(set), sample->media[i]))) status = sn_fail_memory(error);
     if (!status && pictures) status = sn_load_pictures(t->model, (const char *const *)paths, sample->num_media, NULL, pixels, error);
@@ -130,17 +158,26 @@ static sn_status skip(sn_training *t, int64_t index, const char *id, sn_status s
     return t->recipe->broken || status == SN_ERROR_MEMORY ? status : SN_OK;
 }
 
+static sn_status nothing_learnt(const sn_sample *sample, bool cut, sn_error *error) {
+    return sn_fail(error, SN_ERROR_INPUT, cut ? "no learnt token within %zu positions: the answer lies behind max_length" : "no learnt token in %zu positions", sample->ids.count);
+}
+
 sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *error) {
+    int64_t most_pictures = 0;
     *out = (sn_data_report){.samples = t->samples};
     for (int64_t i = 0; i < t->samples; i++) {
         sn_sample sample = {0};
         float *pixels;
         const char *id;
-        sn_status status = prepare(t, i, false, &sample, &pixels, &id, error);
+        bool cut;
+        sn_status status = prepare(t, i, false, &sample, &pixels, &id, &cut, error);
         int64_t learnt = status ? 0 : sn_sample_learnt(&sample);
-        if (!status && !learnt) status = sn_fail(error, SN_ERROR_INPUT, "no learnt token within %zu positions", sample.ids.count), out->without_labels++;
+        if (!status && !learnt) status = nothing_learnt(&sample, cut, error), out->without_labels++;
         else if (status) out->broken++;
         else out->usable++;
+        out->cut += cut;
+        out->pictures += sample.num_media;
+        if (sample.num_media > most_pictures) most_pictures = sample.num_media;
         if ((int64_t)sample.ids.count > out->longest) out->longest = (int64_t)sample.ids.count;
         out->learnt += learnt;
         free_sample(&sample);
@@ -148,7 +185,9 @@ sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *erro
     }
     t->state.skipped = 0;
     *error = (sn_error){0};
-    return out->usable ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
+    if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
+    unsigned rows = t->recipe->batch.micro;
+    return sn_trainer_memory(&t->trainer, out->longest * rows, rows, most_pictures * rows, &out->pass_memory, error);
 }
 
 /* ---- one step ---- */
@@ -156,6 +195,7 @@ sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *erro
 typedef struct batch {
     sn_sample *samples;
     float **pixels;
+    json_t *ids; /* of the samples, for metrics.jsonl */
     int count;
     int64_t learnt, tokens;
 } batch;
@@ -167,70 +207,114 @@ static void free_batch(batch *b) {
     }
     sn_free(b->samples);
     sn_free(b->pixels);
+    json_decref(b->ids);
+    *b = (batch){0};
 }
 
 static sn_status load_batch(sn_training *t, int64_t step, batch *b, sn_error *error) {
     unsigned size = t->recipe->batch.size;
-    *b = (batch){.samples = sn_alloc(size, sizeof *b->samples), .pixels = sn_alloc(size, sizeof *b->pixels)};
-    sn_status status = b->samples && b->pixels ? SN_OK : sn_fail_memory(error);
+    *b = (batch){.samples = sn_alloc(size, sizeof *b->samples), .pixels = sn_alloc(size, sizeof *b->pixels), .ids = json_array()};
+    sn_status status = b->samples && b->pixels && b->ids ? SN_OK : sn_fail_memory(error);
     for (unsigned i = 0; i < size && !status; i++) {
         int64_t place = step * size + i, epoch = place / t->samples;
         if (!t->recipe->steps && epoch >= t->recipe->epochs) break; /* the last step takes what is left */
         int64_t index = (int64_t)sn_shuffled(t->recipe->seed, (uint64_t)epoch, (uint64_t)(place % t->samples), (uint64_t)t->samples);
         sn_sample *sample = &b->samples[b->count];
         const char *id = NULL;
+        bool cut;
         *sample = (sn_sample){0};
-        status = prepare(t, index, true, sample, &b->pixels[b->count], &id, error);
+        status = prepare(t, index, true, sample, &b->pixels[b->count], &id, &cut, error);
         int64_t learnt = status ? 0 : sn_sample_learnt(sample);
-        if (!status && !learnt) status = sn_fail(error, SN_ERROR_INPUT, "no learnt token");
+        if (!status && !learnt) status = nothing_learnt(sample, cut, error);
         if (status) {
             sn_free(b->pixels[b->count]);
             free_sample(sample);
             status = skip(t, index, id, status, error);
             continue;
         }
+        json_array_append_new(b->ids, id ? json_string(id) : json_integer(index));
         b->learnt += learnt, b->tokens += (int64_t)sample->ids.count, b->count++;
     }
     if (status) free_batch(b);
     return status;
 }
 
-/* Passes of `micro` samples; every one divides by the count of the whole step. */
-static sn_status gradients(sn_training *t, const batch *b, double *loss, sn_error *error) {
+/* A pass of n samples from number `from` on, with their pictures side by side (sn_free pass.pixels). */
+static sn_status pass_of(const sn_training *t, const batch *b, int from, int n, sn_pass *pass, sn_error *error) {
     size_t size = 3 * (size_t)t->model->image_size * (size_t)t->model->image_size;
+    int64_t learnt = 0;
+    int pictures = 0;
+    for (int i = from; i < from + n; i++) pictures += b->samples[i].num_media, learnt += sn_sample_learnt(&b->samples[i]);
+    float *pixels = sn_alloc((size_t)pictures * size + 1, sizeof *pixels);
+    if (!pixels) return sn_fail_memory(error);
+    for (int i = from, at = 0; i < from + n; i++) {
+        if (b->samples[i].num_media) memcpy(pixels + (size_t)at * size, b->pixels[i], (size_t)b->samples[i].num_media * size * sizeof *pixels);
+        at += b->samples[i].num_media;
+    }
+    /* every pass divides by the tokens of the whole step; by the rule of 2023, by its own and by the number of passes */
+    int micro = (int)t->recipe->batch.micro, passes = (b->count + micro - 1) / micro;
+    *pass = (sn_pass){.samples = b->samples + from, .num_samples = n, .pixels = pixels, .pictures = pictures, .count = t->recipe->loss.count ? (double)learnt * passes : (double)b->learnt};
+    return SN_OK;
+}
+
+/* All passes of a step; with `look`, the first tensor that is not finite is the error. */
+static sn_status gradients(sn_training *t, const batch *b, bool look, double *loss, sn_error *error) {
     sn_status status = SN_OK;
     *loss = 0;
     for (int from = 0; from < b->count && !status; from += (int)t->recipe->batch.micro) {
-        int n = b->count - from < (int)t->recipe->batch.micro ? b->count - from : (int)t->recipe->batch.micro, pictures = 0;
-        for (int i = from; i < from + n; i++) pictures += b->samples[i].num_media;
-        float *pixels = sn_alloc((size_t)pictures * size + 1, sizeof *pixels), part = 0;
-        if (!pixels) return sn_fail_memory(error);
-        for (int i = from, at = 0; i < from + n; i++) {
-            if (b->samples[i].num_media) memcpy(pixels + (size_t)at * size, b->pixels[i], (size_t)b->samples[i].num_media * size * sizeof *pixels);
-            at += b->samples[i].num_media;
-        }
-        status = sn_trainer_gradients(&t->trainer, b->samples + from, n, pixels, pictures, b->learnt, from > 0, &part, error);
+        int n = b->count - from < (int)t->recipe->batch.micro ? b->count - from : (int)t->recipe->batch.micro;
+        sn_pass pass;
+        float part = 0;
+        if ((status = pass_of(t, b, from, n, &pass, error))) break;
+        if (look) status = sn_trainer_find_bad(&t->trainer, &pass, error);
+        else status = sn_trainer_gradients(&t->trainer, &pass, from > 0, &part, error);
+        if (look && status == SN_ERROR_NUMERIC && strstr(error->message, "computed again")) status = SN_OK; /* not this pass */
         *loss += (double)part;
-        sn_free(pixels);
+        sn_free((void *)(uintptr_t)pass.pixels);
     }
+    return status;
+}
+
+/* The error of a step whose loss or gradients are not finite: which tensor was the first. */
+static sn_status not_finite(sn_training *t, const batch *b, const sn_step_report *report, sn_error *error) {
+    sn_error where = {0};
+    double loss;
+    gradients(t, b, true, &loss, &where);
+    return sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g%s%s; the last checkpoint stays; a lower optimizer.lr may help", (long long)t->state.step + 1,
+                   report->loss, report->grad_norm, where.message[0] ? "; " : "", where.message);
+}
+
+sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
+    double begun = now(), loss;
+    batch b;
+    sn_status status = load_batch(t, t->state.step, &b, error);
+    t->state.skipped = 0;
+    if (status) return status;
+    int count = b.count;
+    if (b.count > (int)t->recipe->batch.micro) {
+        for (int i = (int)t->recipe->batch.micro; i < b.count; i++) free_sample(&b.samples[i]), sn_free(b.pixels[i]);
+        b.count = (int)t->recipe->batch.micro;
+    }
+    if (b.count) status = gradients(t, &b, false, &loss, error);
+    *seconds = b.count ? (now() - begun) * count / b.count : 0;
+    free_batch(&b);
     return status;
 }
 
 static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *error) {
     const sn_recipe *r = t->recipe;
     double begun = now(), factor = sn_schedule_factor((sn_schedule_kind)r->schedule.name, r->schedule.warmup_ratio, t->state.step, t->steps);
-    sn_optimizer_options o = {.lr = r->optimizer.lr * factor, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
-                              .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr * factor};
+    sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
+                              .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
     batch b;
     sn_status status = load_batch(t, t->state.step, &b, error);
     if (status) return status;
-    *report = (sn_step_report){.lr = o.lr, .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
-    if (b.count) status = gradients(t, &b, &report->loss, error);
+    *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
+    if (b.count) status = gradients(t, &b, false, &report->loss, error);
     report->grad_norm = b.count && !status ? sn_trainer_norm(&t->trainer) : 0;
     if (!status && b.count && (!isfinite(report->loss) || !isfinite(report->grad_norm)))
-        status = sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g; the last checkpoint stays; a lower optimizer.lr may help", (long long)t->state.step + 1,
-                         report->loss, report->grad_norm);
-    if (!status && b.count) sn_trainer_update(&t->trainer, &o, report->grad_norm);
+        status = not_finite(t, &b, report, error);
+    if (!status && b.count) sn_trainer_update(&t->trainer, &o, factor, report->grad_norm);
     free_batch(&b);
     if (status) return status;
     t->state.step++;
@@ -238,23 +322,32 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     return SN_OK;
 }
 
-sn_status sn_training_run(sn_training *t, char **exported, sn_error *error) {
+/* What the recipe wants of low-rank updates, and the folder that they belong to. */
+static sn_status leave_result(sn_training *t, sn_export *out, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    *out = (sn_export){.adapter = r->lora.export != SN_EXPORT_MERGED, .merged = r->lora.export != SN_EXPORT_ADAPTER, .base = r->model.llm ? r->model.llm : r->model.base ? r->model.base : r->model.path};
+    return sn_checkpoint_export(r->save.folder, &t->trainer, out, error);
+}
+
+sn_status sn_training_run(sn_training *t, sn_export *exported, sn_error *error) {
     const sn_recipe *r = t->recipe;
     sn_metrics metrics;
-    *exported = NULL;
+    *exported = (sn_export){0};
     sn_status status = sn_metrics_open(r->save.folder, t->state.step, &metrics, error);
     bool stop = false;
+    double saved = now();
     while (!status && t->state.step < t->steps && !stop) {
-        sn_step_report report;
-        if ((status = run_step(t, &report, error))) break;
+        sn_step_report report = {0};
+        status = run_step(t, &report, error);
         stop = t->hooks.cancel && atomic_load(t->hooks.cancel);
-        report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0);
-        status = sn_metrics_add(&metrics, &report, error);
+        report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0) || (r->save.minutes > 0 && now() - saved >= 60 * r->save.minutes);
+        if (!status) status = sn_metrics_add(&metrics, &report, error);
         if (!status && report.checkpoint) status = sn_checkpoint_write(r->save.folder, &t->trainer, &t->state, r->save.keep, error);
-        if (!status && report.checkpoint) status = sn_metrics_report(&metrics, r->save.folder, error);
+        if (!status && report.checkpoint) status = sn_metrics_report(&metrics, r->save.folder, error), saved = now();
         if (!status && t->hooks.on_step) t->hooks.on_step(t->hooks.context, &report);
+        json_decref(report.samples);
     }
     sn_metrics_close(&metrics);
     if (!status && stop && t->state.step < t->steps) return sn_fail(error, SN_ERROR_CANCELLED, "stopped after step %lld; the same command goes on from there", (long long)t->state.step);
-    return status ? status : sn_checkpoint_export(r->save.folder, &t->trainer, exported, error);
+    return status ? status : leave_result(t, exported, error);
 }

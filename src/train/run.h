@@ -13,6 +13,7 @@ typedef struct sn_step_report {
     int64_t tokens, learnt;  /* positions run, tokens learnt */
     double seconds;
     bool checkpoint;         /* one was written after it */
+    json_t *samples;         /* their ids, borrowed */
     bool empty;              /* no sample had anything to learn: nothing moved */
 } sn_step_report;
 
@@ -25,6 +26,9 @@ typedef struct sn_run_hooks {
 
 typedef struct sn_training {
     const sn_recipe *recipe;
+    sn_learning learning; /* the recipe's words train, freeze, lora */
+    sn_learning_group *groups;
+    sn_lora_options lora;
     sn_engine *engine;
     sn_model *model;
     char *composed; /* the folder of a model made of parts */
@@ -43,10 +47,16 @@ void sn_training_close(sn_training *training);
 /* One look at every sample without running the model: learnt and dropped ones are counted, dropped ones named. */
 typedef struct sn_data_report {
     int64_t samples, usable, without_labels, broken, learnt, longest;
+    int64_t cut; /* samples longer than the window: their end is not seen */
+    int64_t pictures;
+    size_t pass_memory; /* bytes of the values inside a pass of the longest samples */
 } sn_data_report;
 sn_status sn_training_survey(sn_training *training, sn_data_report *out, sn_error *error);
 
+/* Seconds of one step, from one pass that is run for it; nothing moves. */
+sn_status sn_training_time(sn_training *training, double *seconds, sn_error *error);
+
 /* Runs the steps that are left, with checkpoints, metrics.jsonl and report.html in save.folder; then exports. */
-sn_status sn_training_run(sn_training *training, char **exported, sn_error *error);
+sn_status sn_training_run(sn_training *training, sn_export *exported, sn_error *error);
 
 #endif

@@ -1,73 +1,55 @@
-/* The training graph, clipping, AdamW. */
+/* The training graph, low-rank updates, and what a step does to the parameters. */
 #include "train/step.h"
 
 #include "runtime/trace.h"
+#include "systems/parts.h"
 
 #include <math.h>
 #include <string.h>
 
-static bool matches(const char *const *patterns, const char *name) {
-    for (; *patterns; patterns++) {
-        size_t n = strlen(*patterns);
-        if (n && (*patterns)[n - 1] == '*' ? strncmp(*patterns, name, n - 1) == 0 : strcmp(*patterns, name) == 0) return true;
-    }
-    return false;
+/* ---- what learns ---- */
+
+static bool keep_master(sn_trainable *t, sn_error *error, sn_status *status) {
+    sn_weight *w = &t->entry->weight;
+    t->stored = w->type, t->count = sn_shape_count(&w->shape);
+    t->value = sn_alloc((size_t)t->count, sizeof(float));
+    t->gradient = sn_alloc((size_t)t->count, sizeof(float));
+    t->moments.m = sn_alloc((size_t)t->count, sizeof(float));
+    t->moments.v = sn_alloc((size_t)t->count, sizeof(float));
+    if (!t->value || !t->gradient || !t->moments.m || !t->moments.v) *status = sn_fail_memory(error);
+    else *status = sn_weight_ready(w, error);
+    if (*status) return false;
+    for (int64_t r = 0; r < w->rows; r++) sn_weight_row_floats(w, r, t->value + r * w->columns);
+    sn_weight_release(w);
+    *w = sn_weight_view(SN_TYPE_F32, w->shape, t->value);
+    return true;
 }
 
-sn_status sn_trainer_open(sn_model *model, const char *stage, sn_trainer *out, sn_error *error) {
-    *out = (sn_trainer){.model = model};
-    for (const sn_stage *s = model->system->stages; s && s->name; s++)
-        if (strcmp(s->name, stage) == 0) out->stage = s;
-    if (!out->stage) return sn_fail(error, SN_ERROR_USAGE, "stage: found %s, which %s does not have", stage, model->system->title);
-    out->trainables = sn_alloc(model->store->count + 1, sizeof *out->trainables);
-    if (!out->trainables) return sn_fail_memory(error);
-    for (size_t i = 0; i < model->store->count; i++) {
-        sn_store_entry *e = model->store->entries[i];
-        if (!matches(out->stage->trainable, e->name)) continue;
-        sn_trainable *t = &out->trainables[out->count++];
-        t->entry = e, t->stored = e->weight.type, t->count = sn_shape_count(&e->weight.shape);
-        t->value = sn_alloc((size_t)t->count, sizeof(float));
-        t->gradient = sn_alloc((size_t)t->count, sizeof(float));
-        t->m = sn_alloc((size_t)t->count, sizeof(float));
-        t->v = sn_alloc((size_t)t->count, sizeof(float));
-        if (!t->value || !t->gradient || !t->m || !t->v) {
-            sn_trainer_close(out);
-            return sn_fail_memory(error);
-        }
-        sn_status status = sn_weight_ready(&e->weight, error);
-        if (status) {
-            sn_trainer_close(out);
-            return status;
-        }
-        for (int64_t r = 0; r < e->weight.rows; r++) sn_weight_row_floats(&e->weight, r, t->value + r * e->weight.columns);
-        sn_weight_release(&e->weight);
-        e->weight = sn_weight_view(SN_TYPE_F32, e->weight.shape, t->value);
-    }
-    return SN_OK;
+static sn_status add_trainable(sn_trainer *out, sn_store_entry *e, const sn_learning_group *group, sn_error *error) {
+    sn_status status = SN_OK;
+    out->trainables[out->count] = (sn_trainable){.entry = e, .group = group};
+    keep_master(&out->trainables[out->count++], error, &status);
+    return status;
 }
 
-void sn_trainer_close(sn_trainer *trainer) {
-    for (size_t i = 0; i < trainer->count; i++) {
-        sn_trainable *t = &trainer->trainables[i];
-        sn_free(t->gradient);
-        sn_free(t->pass);
-        sn_free(t->m);
-        sn_free(t->v);
-        /* the master belongs to the model from now on: it is the parameter */
-        if (t->value && t->entry) t->entry->weight.owned = t->value;
-    }
-    sn_free(trainer->trainables);
-    *trainer = (sn_trainer){0};
-}
+/* ---- the graph ---- */
 
 typedef struct batch {
     const sn_trainer *trainer;
     int64_t tokens, rows, pictures, media;
 } batch;
 
+static bool learns_here(const sn_trainer *t, const char *name) {
+    for (size_t i = 0; i < t->count; i++)
+        if (strcmp(t->trainables[i].entry->name, name) == 0) return true;
+    return false;
+}
+
 static void build(sn_graph *g, const void *context) {
     const batch *b = context;
     const sn_model *m = b->trainer->model;
+    if (b->trainer->lora.r) g->around = sn_lora_around, g->around_context = &b->trainer->lora;
+    g->recompute = b->trainer->recompute;
     sn_tensor ids = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens)), positions = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens));
     sn_tensor starts = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->rows + 1));
     sn_tensor labels = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens)), weights = sn_input(g, SN_TYPE_F32, SN_SHAPE(b->tokens));
@@ -83,7 +65,7 @@ static void build(sn_graph *g, const void *context) {
     sn_tensor head = m->lm.head(g, m->lm.config);
     int gradients = SN_GRAD_HIDDEN;
     for (size_t i = 0; i < g->num_params; i++)
-        if (g->params[i].tensor == head && matches(b->trainer->stage->trainable, g->params[i].name)) gradients |= SN_GRAD_HEAD;
+        if (g->params[i].tensor == head && learns_here(b->trainer, g->params[i].name)) gradients |= SN_GRAD_HEAD;
     sn_tensor loss = sn_head_loss(g, x, head, labels, weights, gradients);
     sn_name(g, loss, "loss");
     sn_tensor *by = sn_arena_alloc(g->arena, b->trainer->count + 1, sizeof *by), *grad = sn_arena_alloc(g->arena, b->trainer->count + 1, sizeof *grad);
@@ -103,88 +85,251 @@ static void build(sn_graph *g, const void *context) {
     }
 }
 
+/* Which parameters a graph without pictures does not reach. */
+static sn_status find_media_only(sn_trainer *t, sn_error *error) {
+    sn_graph *g = sn_graph_new();
+    if (!g) return sn_fail_memory(error);
+    if (t->lora.r) g->around = sn_lora_around, g->around_context = &t->lora;
+    sn_lm_parameters(g, &t->model->lm);
+    for (size_t i = 0; i < t->count; i++) {
+        bool found = false;
+        for (size_t p = 0; p < g->num_params; p++) found |= strcmp(g->params[p].name, t->trainables[i].entry->name) == 0;
+        t->trainables[i].by_media = !found;
+    }
+    sn_graph_free(g);
+    return SN_OK;
+}
+
+/* ---- opening ---- */
+
+static bool part_of(const char *const *parts, size_t most, const char *name) {
+    size_t length = strcspn(name, ".");
+    for (size_t i = 0; i < most && parts[i]; i++)
+        if (strlen(parts[i]) == length && strncmp(parts[i], name, length) == 0) return true;
+    return false;
+}
+
+/* Rows of the token table that the stage trains beside its patterns: LLaVA's <im_start>, <im_end>. */
+static sn_status add_rows(sn_trainer *out, sn_error *error) {
+    int32_t ids[16];
+    int n = out->stage->rows ? out->stage->rows(out->model, ids, 16) : 0;
+    sn_store_entry *table = n ? sn_store_find(out->model->store, "decoder.embed.weight") : NULL;
+    for (size_t i = 0; i < out->count; i++)
+        if (out->trainables[i].entry == table) return SN_OK; /* it learns whole */
+    if (!table) return SN_OK;
+    int32_t *rows = sn_arena_alloc(out->arena, (size_t)n, sizeof *rows);
+    if (!rows) return sn_fail_memory(error);
+    memcpy(rows, ids, (size_t)n * sizeof *rows);
+    sn_status status = add_trainable(out, table, NULL, error);
+    out->trainables[out->count - 1].rows = rows, out->trainables[out->count - 1].num_rows = n;
+    return status;
+}
+
+sn_status sn_trainer_open(sn_model *model, const sn_learning *l, sn_trainer *out, sn_error *error) {
+    const char *parts[8] = {0};
+    *out = (sn_trainer){.model = model, .lora = {.store = model->store}};
+    if (!(out->stage = sn_stage_find(model, l->stage, error))) return SN_ERROR_USAGE;
+    sn_status status = sn_learning_check(l, model, NULL, error);
+    if (status) return status;
+    if (!(out->arena = sn_arena_new())) return sn_fail_memory(error);
+    if (l->lora) {
+        out->lora.r = l->lora->r, out->lora.alpha = l->lora->alpha, out->lora.scale = (float)(l->lora->alpha / (double)l->lora->r);
+        status = sn_lora_add(model, l, out->arena, parts, 8, error);
+    }
+    if (!status && !(out->trainables = sn_alloc(model->store->count + 1, sizeof *out->trainables))) status = sn_fail_memory(error);
+    for (size_t i = 0; i < model->store->count && !status; i++) {
+        sn_store_entry *e = model->store->entries[i];
+        const sn_learning_group *group = NULL;
+        bool learns = sn_learns(l, out->stage, e, &group);
+        if (sn_is_lora(e)) learns = l->lora != NULL;
+        else if (learns && !l->num_train && part_of(parts, 8, e->name)) learns = false;
+        if (learns) status = add_trainable(out, e, group, error);
+    }
+    if (!status && !l->num_train && !l->lora) status = add_rows(out, error);
+    if (!status && !out->count) status = sn_fail(error, SN_ERROR_USAGE, "nothing learns: train, freeze and stage leave no parameter");
+    if (!status) status = find_media_only(out, error);
+    if (status) sn_trainer_close(out);
+    return status;
+}
+
+void sn_trainer_close(sn_trainer *trainer) {
+    for (size_t i = 0; i < trainer->count; i++) {
+        sn_trainable *t = &trainer->trainables[i];
+        sn_free(t->gradient);
+        sn_free(t->pass);
+        sn_free(t->moments.m);
+        sn_free(t->moments.v);
+        /* the master belongs to the model from now on: it is the parameter */
+        if (t->value && t->entry->weight.part[0].data == t->value) t->entry->weight.owned = t->value;
+        else sn_free(t->value);
+    }
+    sn_free(trainer->trainables);
+    sn_arena_free(trainer->arena);
+    *trainer = (sn_trainer){0};
+}
+
 int64_t sn_sample_learnt(const sn_sample *s) {
     int64_t learnt = 0;
     for (size_t i = 1; i < s->labels.count; i++) learnt += s->labels.data[i] >= 0;
     return learnt;
 }
 
-sn_status sn_trainer_gradients(sn_trainer *t, const sn_sample *samples, int n, const float *pixels, int pictures, int64_t count, bool add, float *loss,
-                               sn_error *error) {
-    batch b = {.trainer = t, .rows = n, .pictures = pictures};
-    for (int i = 0; i < n; i++) b.tokens += (int64_t)samples[i].ids.count;
-    sn_arena *arena = sn_arena_new();
-    if (!arena) return sn_fail_memory(error);
-    int32_t *ids = sn_arena_alloc(arena, (size_t)b.tokens, 4), *positions = sn_arena_alloc(arena, (size_t)b.tokens, 4), *labels = sn_arena_alloc(arena, (size_t)b.tokens, 4);
-    int32_t *starts = sn_arena_alloc(arena, (size_t)n + 1, 4), *at = sn_arena_alloc(arena, (size_t)b.tokens + 1, 4), *from = sn_arena_alloc(arena, (size_t)b.tokens + 1, 4);
-    float *weights = sn_arena_alloc(arena, (size_t)b.tokens, sizeof *weights), **results = sn_arena_alloc(arena, t->count + 1, sizeof *results), one = 1;
-    const char **names = sn_arena_alloc(arena, t->count + 1, sizeof *names);
-    if (!ids || !positions || !labels || !starts || !at || !from || !weights || !results || !names) {
-        sn_arena_free(arena);
-        return sn_fail_memory(error);
-    }
-    int64_t p = 0, first_row = 0; /* of the sample's pictures among all rows */
+/* ---- a pass ---- */
+
+/* A pass laid out as the graph takes it. */
+typedef struct packed {
+    sn_arena *arena;
+    batch batch;
+    int32_t *ids, *positions, *labels, *starts, *at, *from;
+    float *weights, one;
+    const void *inputs[9];
+    const char **names; /* of the results: the loss, then the gradients */
+} packed;
+
+static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_error *error) {
+    int n = pass->num_samples;
+    *p = (packed){.batch = {.trainer = t, .rows = n, .pictures = pass->pictures}, .one = 1, .arena = sn_arena_new()};
+    if (!p->arena) return sn_fail_memory(error);
+    if (!(pass->count > 0)) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %d samples", n);
+    batch *b = &p->batch;
+    for (int i = 0; i < n; i++) b->tokens += (int64_t)pass->samples[i].ids.count;
+    int32_t **arrays[] = {&p->ids, &p->positions, &p->labels, &p->starts, &p->at, &p->from};
+    size_t most = (size_t)(b->tokens > n ? b->tokens : n) + 1;
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (!(*arrays[i] = sn_arena_alloc(p->arena, most, sizeof(int32_t)))) return sn_fail_memory(error);
+    p->weights = sn_arena_alloc(p->arena, most, sizeof *p->weights);
+    p->names = sn_arena_alloc(p->arena, t->count + 1, sizeof *p->names);
+    if (!p->weights || !p->names) return sn_fail_memory(error);
+    int64_t at = 0, first_row = 0; /* of the sample's pictures among all rows */
     for (int i = 0; i < n; i++) {
-        starts[i] = (int32_t)p;
-        int64_t length = (int64_t)samples[i].ids.count;
-        for (int64_t j = 0; j < length; j++, p++) {
-            int32_t id = samples[i].ids.data[j];
-            ids[p] = id < 0 ? 0 : id, positions[p] = (int32_t)j;
-            if (id < 0) from[b.media] = (int32_t)(first_row - 1 - id), at[b.media++] = (int32_t)p;
-            labels[p] = j + 1 < length ? samples[i].labels.data[j + 1] : -100; /* each position predicts the next */
+        const sn_sample *s = &pass->samples[i];
+        p->starts[i] = (int32_t)at;
+        for (size_t j = 0; j < s->ids.count; j++, at++) {
+            int32_t id = s->ids.data[j];
+            p->ids[at] = id < 0 ? 0 : id, p->positions[at] = (int32_t)j;
+            if (id < 0) p->from[b->media] = (int32_t)(first_row - 1 - id), p->at[b->media++] = (int32_t)at;
+            p->labels[at] = j + 1 < s->ids.count ? s->labels.data[j + 1] : -100; /* each position predicts the next */
+            p->weights[at] = p->labels[at] >= 0 ? (float)(1 / pass->count) : 0;
         }
-        first_row += samples[i].num_media * t->model->media_positions;
+        first_row += s->num_media * t->model->media_positions;
     }
-    starts[n] = (int32_t)p;
-    sn_status status = count > 0 ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "no learnt token in %d samples", n);
-    for (int64_t i = 0; i < b.tokens && count > 0; i++) weights[i] = labels[i] >= 0 ? 1.0f / (float)count : 0;
-    names[0] = "loss", results[0] = loss;
-    for (size_t i = 0; i < t->count; i++) {
-        names[i + 1] = sn_arena_format(arena, "grad.%s", t->trainables[i].entry->name);
+    p->starts[n] = (int32_t)at;
+    p->names[0] = "loss";
+    for (size_t i = 0; i < t->count; i++)
+        if (!(p->names[i + 1] = sn_arena_format(p->arena, "grad.%s", t->trainables[i].entry->name))) return sn_fail_memory(error);
+    const void *with[] = {p->ids, p->positions, p->starts, p->labels, p->weights, pass->pixels, p->at, p->from, &p->one};
+    const void *without[] = {p->ids, p->positions, p->starts, p->labels, p->weights, &p->one};
+    if (b->media) memcpy(p->inputs, with, sizeof with);
+    else memcpy(p->inputs, without, sizeof without);
+    return SN_OK;
+}
+
+static sn_status program_of(const sn_trainer *t, const batch *b, const char *const *names, sn_program **out, sn_error *error) {
+    sn_program_key key = {.owner = t, .part = "train", .a = b->tokens, .b = b->rows, .c = (b->media << 20) + b->pictures};
+    return sn_engine_program(t->model->engine, &key, build, b, t->model->store, names, (int)t->count + 1, out, error);
+}
+
+/* Rows of a table that do not learn get no gradient. */
+static void mask_rows(const sn_trainable *t, float *gradient) {
+    int64_t columns = t->entry->weight.columns;
+    for (int64_t r = 0; r < t->entry->weight.rows && t->rows; r++) {
+        bool learns = false;
+        for (int k = 0; k < t->num_rows; k++) learns |= t->rows[k] == r;
+        if (!learns) memset(gradient + r * columns, 0, (size_t)columns * sizeof *gradient);
+    }
+}
+
+sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, float *loss, sn_error *error) {
+    packed p;
+    sn_program *program;
+    sn_engine *engine = t->model->engine;
+    sn_status status = pack(t, pass, &p, error);
+    float **results = status ? NULL : sn_arena_alloc(p.arena, t->count + 1, sizeof *results);
+    if (!status && !results) status = sn_fail_memory(error);
+    for (size_t i = 0; i < t->count && !status; i++) {
         sn_trainable *learner = &t->trainables[i];
         if (add && !learner->pass && !(learner->pass = sn_alloc((size_t)learner->count, sizeof *learner->pass))) status = sn_fail_memory(error);
         results[i + 1] = add ? learner->pass : learner->gradient;
+        learner->reached = (add && learner->reached) || !learner->by_media || p.batch.media > 0;
     }
-    sn_program_key key = {.owner = t, .part = "train", .a = b.tokens, .b = n, .c = b.media};
-    sn_program *program;
-    sn_engine *engine = t->model->engine;
-    if (!status) status = sn_engine_program(engine, &key, build, &b, t->model->store, names, (int)t->count + 1, &program, error);
-    const void *with[] = {ids, positions, starts, labels, weights, pixels, at, from, &one}, *without[] = {ids, positions, starts, labels, weights, &one};
+    if (!status) results[0] = loss;
+    if (!status) status = program_of(t, &p.batch, p.names, &program, error);
     sn_trace *trace = sn_engine_trace(engine);
-    if (trace) trace->row_starts = starts, trace->rows = n;
-    if (!status) status = sn_engine_run(engine, program, b.media ? with : without, NULL, NULL, results, error);
+    if (trace && !status) trace->row_starts = p.starts, trace->rows = pass->num_samples;
+    if (!status) status = sn_engine_run(engine, program, p.inputs, NULL, NULL, results, error);
     if (trace) trace->row_starts = NULL;
-    for (size_t i = 0; add && !status && i < t->count; i++)
-        for (int64_t j = 0; j < t->trainables[i].count; j++) t->trainables[i].gradient[j] += t->trainables[i].pass[j];
+    for (size_t i = 0; !status && i < t->count; i++) {
+        mask_rows(&t->trainables[i], results[i + 1]);
+        for (int64_t j = 0; add && j < t->trainables[i].count; j++) t->trainables[i].gradient[j] += t->trainables[i].pass[j];
+    }
+    sn_arena_free(p.arena);
+    return status;
+}
+
+sn_status sn_trainer_find_bad(sn_trainer *t, const sn_pass *pass, sn_error *error) {
+    packed p;
+    sn_program *program;
+    sn_status status = pack(t, pass, &p, error);
+    if (!status) status = program_of(t, &p.batch, p.names, &program, error);
+    if (!status) status = sn_engine_check(t->model->engine, program, p.inputs, NULL, error);
+    sn_arena_free(p.arena);
+    return status;
+}
+
+sn_status sn_trainer_memory(sn_trainer *t, int64_t tokens, int64_t rows, int64_t pictures, size_t *bytes, sn_error *error) {
+    int64_t media = pictures * t->model->media_positions;
+    batch b = {.trainer = t, .tokens = tokens > rows ? tokens : rows, .rows = rows, .pictures = pictures};
+    b.media = media < b.tokens ? media : b.tokens;
+    sn_program *program;
+    sn_arena *arena = sn_arena_new();
+    const char **names = arena ? sn_arena_alloc(arena, t->count + 1, sizeof *names) : NULL;
+    sn_status status = names ? SN_OK : sn_fail_memory(error);
+    for (size_t i = 0; i < t->count && !status; i++)
+        if (!(names[i + 1] = sn_arena_format(arena, "grad.%s", t->trainables[i].entry->name))) status = sn_fail_memory(error);
+    if (!status) names[0] = "loss", status = program_of(t, &b, names, &program, error);
+    if (!status) *bytes = sn_program_memory(program);
     sn_arena_free(arena);
     return status;
 }
 
+/* ---- the step ---- */
+
 double sn_trainer_norm(const sn_trainer *t) {
     double sum = 0;
     for (size_t i = 0; i < t->count; i++)
-        for (int64_t j = 0; j < t->trainables[i].count; j++) sum += (double)t->trainables[i].gradient[j] * (double)t->trainables[i].gradient[j];
+        for (int64_t j = 0; j < t->trainables[i].count && t->trainables[i].reached; j++) sum += (double)t->trainables[i].gradient[j] * (double)t->trainables[i].gradient[j];
     return sqrt(sum);
 }
 
-void sn_trainer_update(sn_trainer *t, const sn_optimizer_options *o, double norm) {
+/* A table of which a few rows learn: the others do not even decay. */
+static void update_rows(sn_trainable *p, const sn_optimizer_options *o, double lr, double decay, float clip) {
+    int64_t columns = p->entry->weight.columns;
+    for (int k = 0; k < p->num_rows; k++) {
+        int64_t at = p->rows[k] * columns;
+        sn_moments row = {p->moments.m + at, p->moments.v + at, p->moments.updates};
+        sn_optimizer_step(o, lr, decay, clip, p->value + at, p->gradient + at, columns, &row);
+    }
+    p->moments.updates++;
+}
+
+void sn_trainer_update(sn_trainer *t, const sn_optimizer_options *o, double factor, double norm) {
+    float clip = sn_clip_factor(o, norm);
     t->step++;
-    double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (norm + 1e-6) : 1;
-    float factor = clip < 1 ? (float)clip : 1;
-    double bias1 = 1 - pow(o->beta1, (double)t->step), bias2 = 1 - pow(o->beta2, (double)t->step);
-    float root = (float)sqrt(bias2);
     for (size_t i = 0; i < t->count; i++) {
         sn_trainable *p = &t->trainables[i];
+        if (!p->reached) continue; /* as torch leaves a parameter without gradient alone */
         bool connector = strncmp(p->entry->name, "projector.", 10) == 0;
-        double lr = connector && o->connector_lr > 0 ? o->connector_lr : o->lr;
-        /* biases and norms do not decay, as in Hugging Face's Trainer */
-        float step = (float)(lr / bias1), decay = p->entry->weight.shape.rank > 1 ? (float)(1 - lr * o->weight_decay) : 1;
-        for (int64_t j = 0; j < p->count; j++) {
-            float g = p->gradient[j] * factor;
-            p->value[j] *= decay;
-            p->m[j] = (float)o->beta1 * p->m[j] + (float)(1 - o->beta1) * g;
-            p->v[j] = (float)o->beta2 * p->v[j] + (float)(1 - o->beta2) * g * g;
-            p->value[j] -= step * p->m[j] / (sqrtf(p->v[j]) / root + (float)o->eps);
-        }
+        double lr = p->group && p->group->lr >= 0 ? p->group->lr : connector && o->connector_lr > 0 ? o->connector_lr : o->lr;
+        /* biases and norms do not decay, as in Hugging Face's Trainer, unless a pattern says so */
+        double decay = p->group && p->group->weight_decay >= 0 ? p->group->weight_decay : p->entry->weight.shape.rank > 1 ? o->weight_decay : 0;
+        if (p->rows) update_rows(p, o, lr * factor, decay, clip);
+        else sn_optimizer_step(o, lr * factor, decay, clip, p->value, p->gradient, p->count, &p->moments);
     }
+}
+
+const char *sn_trainer_bad_parameter(const sn_trainer *t) {
+    for (size_t i = 0; i < t->count; i++)
+        for (int64_t j = 0; j < t->trainables[i].count; j++)
+            if (!isfinite(t->trainables[i].value[j])) return t->trainables[i].entry->published;
+    return NULL;
 }

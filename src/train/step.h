@@ -1,34 +1,39 @@
-/* One training step: the same graph as answering, with labels, its gradients, and AdamW. */
+/* One training step: the same graph as answering, with labels, its gradients, and the optimizer. */
 #ifndef SN_TRAIN_STEP_H
 #define SN_TRAIN_STEP_H
 
-#include "systems/model.h"
+#include "train/lora.h"
+#include "train/optimizer.h"
 
-typedef struct sn_optimizer_options {
-    double lr, beta1, beta2, eps, weight_decay;
-    double max_grad_norm; /* joint norm of all gradients; 0 = off */
-    double connector_lr;  /* of the connector's parameters (LLaVA's mm_projector_lr); 0 = lr */
-} sn_optimizer_options;
-
-/* What learns: an f32 master, its gradient of the last step, AdamW's moments. */
+/* What learns: an f32 master, its gradient of the last step, the optimizer's moments. */
 typedef struct sn_trainable {
     sn_store_entry *entry;
     sn_type stored; /* the type it came in */
+    const sn_learning_group *group; /* its own lr and decay, or NULL */
     int64_t count;
-    float *value, *gradient, *m, *v;
+    float *value, *gradient;
     float *pass; /* gradient of one pass, where several are added up */
+    sn_moments moments;
+    const int32_t *rows; /* only these rows learn (new tokens of a table); NULL = all */
+    int num_rows;
+    bool by_media; /* reached through pictures only: a step of texts leaves it alone */
+    bool reached;  /* had a part in the present step */
 } sn_trainable;
 
 typedef struct sn_trainer {
     sn_model *model;
     const sn_stage *stage;
+    sn_arena *arena;
     sn_trainable *trainables;
     size_t count;
+    sn_lora_place lora; /* r 0 = no low-rank updates */
+    bool recompute;   /* blocks are computed again in the backward pass: less memory, the same numbers */
     int64_t step;
 } sn_trainer;
 
-/* Gives every parameter of the stage an f32 master in the model's store. */
-sn_status sn_trainer_open(sn_model *model, const char *stage, sn_trainer *out, sn_error *error);
+/* Gives every parameter that learns an f32 master in the model's store. With low-rank updates the parts that hold their
+ * targets do not learn themselves, unless `train` says so. What `learning` points at must outlive the trainer. */
+sn_status sn_trainer_open(sn_model *model, const sn_learning *learning, sn_trainer *out, sn_error *error);
 void sn_trainer_close(sn_trainer *trainer);
 
 /* Tokens of a sample that are learnt: labels that some position predicts. */
@@ -37,10 +42,24 @@ int64_t sn_sample_learnt(const sn_sample *sample);
 /* One pass: pixels [pictures, 3, H, W] in the order of the samples' media. loss = sum over the labelled tokens / count,
  * gradients likewise, added to those there are with `add`. count is that of the whole step (all passes, all processes),
  * so that the way it is cut does not change the result. */
-sn_status sn_trainer_gradients(sn_trainer *trainer, const sn_sample *samples, int num_samples, const float *pixels, int pictures, int64_t count,
-                               bool add, float *loss, sn_error *error);
-/* Joint norm of the gradients, before clipping; then one AdamW step as torch does it. */
+typedef struct sn_pass {
+    const sn_sample *samples;
+    int num_samples;
+    const float *pixels;
+    int pictures;
+    double count;
+} sn_pass;
+sn_status sn_trainer_gradients(sn_trainer *trainer, const sn_pass *pass, bool add, float *loss, sn_error *error);
+/* The same pass again, looking for the first tensor that is not finite: its name is the error. */
+sn_status sn_trainer_find_bad(sn_trainer *trainer, const sn_pass *pass, sn_error *error);
+/* Bytes of the values inside such a pass over that many tokens, rows and pictures. Nothing runs. */
+sn_status sn_trainer_memory(sn_trainer *trainer, int64_t tokens, int64_t rows, int64_t pictures, size_t *bytes, sn_error *error);
+
+/* Joint norm of the gradients, before clipping; then one step of the optimizer as torch does it. */
 double sn_trainer_norm(const sn_trainer *trainer);
-void sn_trainer_update(sn_trainer *trainer, const sn_optimizer_options *options, double norm);
+void sn_trainer_update(sn_trainer *trainer, const sn_optimizer_options *options, double factor, double norm);
+
+/* The first parameter with a value that is not finite, or NULL. */
+const char *sn_trainer_bad_parameter(const sn_trainer *trainer);
 
 #endif

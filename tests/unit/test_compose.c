@@ -63,9 +63,10 @@ static sn_status learn(fixture *f, const char *model, const char *stage, int ste
     const char *root = getenv("SN_GOLDENS") ? getenv("SN_GOLDENS") : "tests/goldens";
     char *text = sn_format("model:\n%sstage: %s\ntemplate: hf\ndata:\n  - path: %s/talk.json\n    images: %s/../../models/demo/scenes\noptimizer:\n  lr: 0.01\nsteps: %d\nsave:\n  folder: %s/%s\n", model,
                            stage, f->folder, root, steps, f->folder, save);
-    char *path = in(f, "recipe.yaml"), *exported = NULL;
+    char *path = in(f, "recipe.yaml");
     sn_recipe *recipe;
     sn_training training;
+    sn_export exported = {0};
     write_text(f, "recipe.yaml", text);
     sn_status status = sn_recipe_read(path, NULL, 0, &recipe, &f->error);
     sn_free(text);
@@ -76,7 +77,7 @@ static sn_status learn(fixture *f, const char *model, const char *stage, int ste
         status = sn_training_run(&training, &exported, &f->error);
         sn_training_close(&training);
     }
-    sn_free(exported);
+    sn_free(exported.path);
     sn_recipe_free(recipe);
     return status;
 }

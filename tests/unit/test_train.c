@@ -74,7 +74,9 @@ static sn_status run(fixture *f, const char *save, const char *more, watcher *w,
     sn_run_hooks hooks = {.context = w, .on_step = on_step, .cancel = &w->cancel};
     status = sn_training_open(recipe, 1, false, &hooks, &training, &f->error);
     if (!status) {
-        status = sn_training_run(&training, exported, &f->error);
+        sn_export result;
+        status = sn_training_run(&training, &result, &f->error);
+        *exported = result.path;
         sn_training_close(&training);
     }
     sn_recipe_free(recipe);

@@ -1,0 +1,236 @@
+/* What a run leaves for others to read: a projector, a whole model, an adapter. */
+#include "base/file.h"
+#include "base/json.h"
+#include "systems/compose.h"
+#include "train/checkpoint.h"
+#include "weights/writer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Tensors on their way to a file. */
+typedef struct outgoing {
+    sn_arena *arena;
+    sn_tensor_out *tensors;
+    size_t count;
+} outgoing;
+
+/* Written aside, read back, counted, and only then in the place of what was there before. */
+static sn_status write_checked(const char *path, const outgoing *out, bool torch, sn_error *error) {
+    char *aside = sn_format("%s.new", path);
+    sn_source *back = NULL;
+    if (!aside) return sn_fail_memory(error);
+    sn_status status = torch ? sn_torch_write(aside, out->tensors, out->count, error) : sn_safetensors_write(aside, out->tensors, out->count, error);
+    if (!status) status = sn_source_open(aside, &back, error);
+    if (!status && back->count != out->count) status = sn_fail(error, SN_ERROR_IO, "%s: wrote %zu tensors, read %zu back; what was there before stays", path, out->count, back->count);
+    for (size_t i = 0; i < out->count && !status; i++) {
+        const sn_source_tensor *t = sn_source_find(back, out->tensors[i].name);
+        if (!t || t->type != out->tensors[i].type || !sn_shape_equal(&t->shape, &out->tensors[i].shape))
+            status = sn_fail(error, SN_ERROR_IO, "%s: %s was not read back as it was written; what was there before stays", path, out->tensors[i].name);
+    }
+    sn_source_close(back);
+    if (!status && rename(aside, path) != 0) status = sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", path, strerror(errno));
+    if (status) remove(aside);
+    sn_free(aside);
+    return status;
+}
+
+static void *stored_bytes(sn_arena *arena, sn_type type, const float *values, int64_t count) {
+    int64_t bytes = 0;
+    void *to = sn_type_bytes(type, count, &bytes) ? sn_arena_alloc(arena, (size_t)bytes, 1) : NULL;
+    if (to) sn_type_of(type)->from_float(values, to, count);
+    return to;
+}
+
+static sn_status add(outgoing *out, const char *name, sn_type type, sn_shape shape, const float *values, sn_error *error) {
+    if (!sn_type_of(type)->from_float) return sn_fail(error, SN_ERROR_SUPPORT, "%s: cannot be written as %s", name, sn_type_of(type)->name);
+    void *bytes = stored_bytes(out->arena, type, values, sn_shape_count(&shape));
+    if (!name || !bytes) return sn_fail_memory(error);
+    out->tensors[out->count++] = (sn_tensor_out){name, type, shape, bytes};
+    return SN_OK;
+}
+
+static sn_status start(outgoing *out, size_t most, sn_error *error) {
+    *out = (outgoing){.arena = sn_arena_new(), .tensors = sn_alloc(most + 1, sizeof *out->tensors)};
+    return out->arena && out->tensors ? SN_OK : sn_fail_memory(error);
+}
+
+static void finish(outgoing *out) {
+    sn_free(out->tensors);
+    sn_arena_free(out->arena);
+}
+
+/* ---- whole models ---- */
+
+/* The update B A of a weight, or NULL where it has none. */
+static sn_status merged_values(const sn_trainer *t, sn_store_entry *e, outgoing *out, sn_export *to, double sums[2], sn_error *error) {
+    size_t name = strlen(e->name) - strlen(".weight");
+    char *a = sn_arena_format(out->arena, "%.*s.lora_A.weight", (int)name, e->name), *b = sn_arena_format(out->arena, "%.*s.lora_B.weight", (int)name, e->name);
+    sn_store_entry *down = a ? sn_store_find(t->model->store, a) : NULL, *up = b ? sn_store_find(t->model->store, b) : NULL;
+    int64_t rows = e->weight.rows, columns = e->weight.columns;
+    sn_type type = e->weight.type;
+    if (!down || !up) return sn_fail_memory(error);
+    if (!sn_type_of(type)->from_float || sn_type_of(type)->block > 1)
+        return sn_fail(error, SN_ERROR_SUPPORT, "%s: low-rank updates are not merged into %s; export the adapter, or convert the base to f32, f16 or bf16 first", e->published, sn_type_of(type)->name);
+    float *values = sn_alloc((size_t)(rows * columns), sizeof *values), *back = sn_alloc((size_t)columns, sizeof *back);
+    const float *A = sn_weight_floats(&down->weight), *B = sn_weight_floats(&up->weight);
+    sn_status status = values && back && A && B ? sn_weight_ready(&e->weight, error) : sn_fail_memory(error);
+    for (int64_t r = 0; r < rows && !status; r++) {
+        float *row = values + r * columns;
+        sn_weight_row_floats(&e->weight, r, row);
+        for (int64_t c = 0; c < columns; c++) {
+            double update = 0;
+            for (int64_t k = 0; k < t->lora.r; k++) update += (double)B[r * t->lora.r + k] * (double)A[k * columns + c];
+            float before = row[c];
+            sums[0] += fabs(update * (double)t->lora.scale);
+            row[c] = (float)((double)before + (double)t->lora.scale * update);
+            back[c] = before;
+        }
+        /* how much of it the stored type keeps */
+        void *stored = stored_bytes(out->arena, type, row, columns);
+        if (!stored) status = sn_fail_memory(error);
+        for (int64_t c = 0; c < columns && !status; c++) {
+            float kept;
+            sn_type_of(type)->to_float((const char *)stored + c * sn_type_of(type)->bytes, &kept, 1);
+            sums[1] += fabs((double)kept - (double)back[c]);
+        }
+    }
+    if (!status) status = add(out, e->published, type, e->weight.shape, values, error);
+    sn_free(values);
+    sn_free(back);
+    return status;
+}
+
+static bool written(const outgoing *out, const char *name) {
+    for (size_t i = 0; i < out->count; i++)
+        if (strcmp(out->tensors[i].name, name) == 0) return true;
+    return false;
+}
+
+static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, sn_export *to, sn_error *error) {
+    sn_source *source = t->model->sources[0];
+    outgoing out;
+    double sums[2] = {0, 0};
+    sn_status status = start(&out, 2 * t->count + source->count, error);
+    for (size_t i = 0; i < t->count && !status; i++) {
+        const sn_trainable *p = &t->trainables[i];
+        if (!sn_is_lora(p->entry)) status = add(&out, p->entry->published, p->stored, p->entry->weight.shape, p->value, error);
+        const char *mark = strstr(p->entry->name, ".lora_A.weight");
+        char *target = mark && !status ? sn_arena_format(out.arena, "%.*s.weight", (int)(mark - p->entry->name), p->entry->name) : NULL;
+        sn_store_entry *e = target ? sn_store_find(t->model->store, target) : NULL;
+        if (e) status = merged_values(t, e, &out, to, sums, error);
+    }
+    for (size_t i = 0; i < source->count && !status; i++) { /* the tensors that did not learn, as they are */
+        const sn_source_tensor *s = &source->tensors[i];
+        if (written(&out, s->name) || !sn_type_of(s->type)->to_float) continue;
+        if (!s->data || !s->contiguous) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: tensor %s is stored as a view; convert the model first", s->file, s->name);
+        out.tensors[out.count++] = (sn_tensor_out){s->name, s->type, s->shape, s->data};
+    }
+    if (!status && !(to->path = sn_path_join(folder, "model.safetensors"))) status = sn_fail_memory(error);
+    if (!status) status = write_checked(to->path, &out, false, error);
+    to->lost = sums[0] > 0 && sums[1] < sums[0] ? 1 - sums[1] / sums[0] : 0;
+    if (!status && hf && sn_is_directory(source->path)) status = sn_copy_configuration(source->path, folder, error);
+    finish(&out);
+    return status;
+}
+
+static sn_status export_connector(const char *folder, const sn_trainer *t, sn_export *to, sn_error *error) {
+    outgoing out;
+    sn_status status = start(&out, t->count, error);
+    for (size_t i = 0; i < t->count && !status; i++)
+        status = add(&out, t->trainables[i].entry->published, t->trainables[i].stored, t->trainables[i].entry->weight.shape, t->trainables[i].value, error);
+    if (!status && !(to->path = sn_path_join(folder, "mm_projector.bin"))) status = sn_fail_memory(error);
+    if (!status) status = write_checked(to->path, &out, true, error);
+    finish(&out);
+    return status;
+}
+
+/* ---- adapters ---- */
+
+static sn_status write_json(const char *folder, const char *name, json_t *object, sn_error *error) {
+    char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL, *path = sn_path_join(folder, name);
+    sn_status status = text && path ? sn_write_file(path, text, strlen(text), error) : sn_fail_memory(error);
+    free(text);
+    sn_free(path);
+    json_decref(object);
+    return status;
+}
+
+/* adapter_config.json: target_modules are the last parts of the layers' names, as PEFT matches them. */
+static sn_status write_adapter_config(const char *folder, const sn_trainer *t, const char *base, sn_error *error) {
+    json_t *modules = json_array();
+    for (size_t i = 0; i < t->count; i++) {
+        const char *published = t->trainables[i].entry->published, *mark = strstr(published, ".lora_A.weight");
+        if (!mark) continue;
+        const char *begin = mark;
+        while (begin > published && begin[-1] != '.') begin--;
+        json_t *module = json_stringn(begin, (size_t)(mark - begin)), *other;
+        size_t k;
+        bool there = false;
+        json_array_foreach(modules, k, other) there |= json_equal(other, module);
+        if (there) json_decref(module);
+        else json_array_append_new(modules, module);
+    }
+    return write_json(folder, "adapter_config.json",
+                      json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:s, s:b, s:b, s:o}", "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base ? base : "", "r",
+                                (json_int_t)t->lora.r, "lora_alpha", t->lora.alpha, "lora_dropout", 0.0, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "target_modules", modules),
+                      error);
+}
+
+/* The base's config.json beside the adapter: it says that this is LLaVA. */
+static sn_status copy_config(const char *base, const char *folder, sn_error *error) {
+    char *from = base ? sn_path_join(base, "config.json") : NULL, *to = sn_path_join(folder, "config.json"), *bytes = NULL;
+    size_t length = 0;
+    sn_status status = from && sn_is_file(from) ? sn_read_file(from, 16 << 20, &bytes, &length, error) : SN_OK;
+    if (!status && bytes) status = to ? sn_write_file(to, bytes, length, error) : sn_fail_memory(error);
+    sn_free(bytes);
+    sn_free(from);
+    sn_free(to);
+    return status;
+}
+
+static sn_status export_adapter(const char *folder, const sn_trainer *t, sn_export *to, sn_error *error) {
+    outgoing updates, rest;
+    char *place = sn_path_join(folder, "adapter"), *model = place ? sn_path_join(place, "adapter_model.safetensors") : NULL, *others = place ? sn_path_join(place, "non_lora_trainables.bin") : NULL;
+    sn_status status = start(&updates, t->count, error), second = start(&rest, t->count, error);
+    if (!status) status = second;
+    if (!status && !others) status = sn_fail_memory(error);
+    if (!status && mkdir(place, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", place, strerror(errno));
+    for (size_t i = 0; i < t->count && !status; i++) {
+        const sn_trainable *p = &t->trainables[i];
+        bool update = sn_is_lora(p->entry);
+        const char *name = update ? p->entry->published : sn_arena_format(rest.arena, "base_model.model.%s", p->entry->published);
+        status = add(update ? &updates : &rest, name, p->stored, p->entry->weight.shape, p->value, error);
+    }
+    if (!status) status = write_checked(model, &updates, false, error);
+    if (!status && rest.count) status = write_checked(others, &rest, true, error);
+    if (!status) status = write_adapter_config(place, t, to->base, error);
+    if (!status) status = copy_config(to->base, place, error);
+    finish(&updates);
+    finish(&rest);
+    sn_free(model);
+    sn_free(others);
+    if (!status && !to->path) to->path = place;
+    else sn_free(place);
+    return status;
+}
+
+sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, sn_export *to, sn_error *error) {
+    bool hf = t->model->layout && strcmp(t->model->layout, "Hugging Face") == 0, connector = !hf; /* a folder of one file stays one */
+    sn_status status = SN_OK;
+    for (size_t i = 0; i < t->count; i++) connector &= strncmp(t->trainables[i].entry->name, "projector.", 10) == 0 || t->trainables[i].rows;
+    to->path = NULL, to->lost = 0;
+    if (t->lora.r && to->adapter) status = export_adapter(folder, t, to, error);
+    if (!status && (!t->lora.r || to->merged)) {
+        sn_free(to->path);
+        status = connector ? export_connector(folder, t, to, error) : export_model(folder, t, hf, to, error);
+    }
+    if (status) {
+        sn_free(to->path);
+        to->path = NULL;
+    }
+    return status;
+}

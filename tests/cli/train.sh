@@ -1,0 +1,68 @@
+#!/bin/sh
+# What can go wrong with a training run, as a person meets it: each case says what, and nothing is lost.
+#   train.sh PROGRAM GOLDENS
+set -eu
+program=$1
+case=$2/llava/train-stage2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+recipe() { # FOLDER DATA [MORE LINES]
+  printf 'model:\n  llm: %s/model/llava\n  vision: %s/model/clip\nstage: stage2\ndata:\n  - path: %s\n    images: %s\noptimizer:\n  lr: 1.0e-4\n' "$case" "$case" "$2" "$case"
+  printf 'steps: 4\nbatch:\n  size: 2\nsave:\n  folder: %s/%s\n  every: 1\n' "$folder" "$1"
+  [ $# -lt 3 ] || printf '%s\n' "$3"
+}
+says() { # WORDS, of the last error
+  grep -q -- "$1" "$folder/err" || { echo "expected '$1' in: $(cat "$folder/err")" >&2; exit 1; }
+}
+fails() { # WORDS COMMAND...
+  words=$1; shift
+  if "$@" >"$folder/out" 2>"$folder/err"; then echo "expected an error that says '$words'" >&2; exit 1; fi
+  says "$words"
+}
+train() { "$program" train "$@" --threads 1; }
+recipe good "$case/inputs/data.json" >"$folder/good.yaml"
+
+# a line a step reaches a pipe, with the loss in six digits
+train "$folder/good.yaml" >"$folder/out"
+[ "$(grep -c '^step .*loss [0-9]*\.[0-9]\{6\}' "$folder/out")" = 4 ]
+grep -q '"samples":\[' "$folder/good/metrics.jsonl"
+
+# a full disk while a checkpoint is written: the last whole one stays, and the run goes on from it
+recipe full "$case/inputs/data.json" >"$folder/full.yaml"
+train "$folder/full.yaml" --set save.every=0 --set steps=4 --dry-run >"$folder/out"
+grep -q 'memory for learning.*values of a pass' "$folder/out"
+grep -q '^time ' "$folder/out"
+fails 'cannot write' sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train \"$folder/full.yaml\" --threads 1"
+[ -z "$(find "$folder/full" -name '*.part*')" ]
+train "$folder/full.yaml" >/dev/null
+cmp "$folder/good/model.safetensors" "$folder/full/model.safetensors"
+
+# an export that cannot be written leaves the one that is there
+cp "$folder/good/model.safetensors" "$folder/before"
+fails 'cannot write' sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train \"$folder/good.yaml\" --threads 1"
+cmp "$folder/before" "$folder/good/model.safetensors"
+
+# another recipe, an unknown word, a missing file, nothing to learn
+fails 'another recipe' train "$folder/good.yaml" --set optimizer.lr=1e-3
+recipe odd "$case/inputs/data.json" 'lora:
+  r: 4
+  tragets: [q_proj]' >"$folder/odd.yaml"
+fails 'line: 17' train "$folder/odd.yaml"
+says tragets
+recipe missing "$folder/none.json" >"$folder/missing.yaml"
+fails 'none.json' train "$folder/missing.yaml"
+echo '[]' >"$folder/empty.json"
+recipe empty "$folder/empty.json" >"$folder/empty.yaml"
+fails 'empty.json' train "$folder/empty.yaml"
+echo '[{"id": "mute", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": ""}]}]' >"$folder/mute.json"
+recipe mute "$folder/mute.json" >"$folder/mute.yaml"
+fails 'no learnt token in 1 of 1 samples' train "$folder/mute.yaml" --set batch.size=1
+says 'sample mute'
+# an answer that lies behind the window is counted and named
+fails 'no learnt token in 2 of 2 samples' train "$folder/good.yaml" --set save.folder="$folder/short" --set max_length=20 --dry-run
+says 'behind max_length'
+# texts alone: the projector is left alone
+echo '[{"id": "t", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}]' >"$folder/text.json"
+recipe text "$folder/text.json" >"$folder/text.yaml"
+train "$folder/text.yaml" --set batch.size=1 --set optimizer.weight_decay=0.1 >/dev/null
+echo ok
