@@ -25,6 +25,8 @@ extern const sn_command sn_command_tokenizer;
 extern const sn_command sn_command_trace;
 extern const sn_command sn_command_train;
 extern const sn_command sn_command_convert;
+extern const sn_command sn_command_index;
 extern const sn_command sn_command_inspect;
+extern const sn_command sn_command_search;
 
 #endif

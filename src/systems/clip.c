@@ -184,4 +184,5 @@ static void parameters(sn_graph *g, const void *context) {
     if (c->has_text) sn_clip_build_text(g, &(sn_clip_text_program){m, 1, 1});
 }
 
-const sn_system sn_system_clip = {.name = "clip", .title = "CLIP", .paper = "arXiv 2103.00020", .recognise = recognise, .open = open, .parameters = parameters};
+const sn_system sn_system_clip = {.name = "clip", .title = "CLIP", .paper = "arXiv 2103.00020", .recognise = recognise, .open = open, .parameters = parameters,
+                                    .embedder = &sn_clip_embedder};

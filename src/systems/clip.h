@@ -26,4 +26,6 @@ typedef struct sn_clip_text_program {
 } sn_clip_text_program;
 void sn_clip_build_text(sn_graph *g, const void *context);
 
+extern const sn_embedder sn_clip_embedder;
+
 #endif

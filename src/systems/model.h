@@ -24,6 +24,7 @@ typedef struct sn_model_files {
 enum { SN_MAX_SOURCES = 16, SN_MAX_NAMES = 16 };
 
 typedef struct sn_model sn_model;
+typedef struct sn_embedder sn_embedder; /* systems/embed.h */
 
 /* A stage of a system's training: which parameters learn. */
 typedef struct sn_stage {
@@ -58,6 +59,7 @@ typedef struct sn_system {
     sn_tensor (*key)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
     double temperature; /* of the answers that its published script gives */
+    const sn_embedder *embedder; /* its vectors for galleries; NULL where it has none */
     const sn_stage *stages;
     sn_status (*sample)(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
 } sn_system;

@@ -1,0 +1,74 @@
+/* What a gallery asks of a model: unit vectors, and a fingerprint of all that decides them. */
+#include "gallery/private.h"
+
+#include "base/map.h"
+#include "systems/embed.h"
+
+#include <string.h>
+
+enum { SAMPLED_ROWS = 16 };
+
+sn_status sn_gallery_model_of(sn_model *m, const sn_image_options *pictures, sn_gallery_model *out, sn_error *error) {
+    const sn_embedder *e = m->system->embedder;
+    *out = (sn_gallery_model){.model = m, .pictures = *pictures, .width = e ? e->width(m) : 0};
+    if (out->width < 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: these files give no vectors to compare", m->system->title);
+    return SN_OK;
+}
+
+static sn_status unit(float *vector, int64_t width, sn_error *error) {
+    return sn_unit(vector, width) ? SN_OK : sn_fail(error, SN_ERROR_NUMERIC, "its vector is zero or not finite");
+}
+
+sn_status sn_vector_of_picture(const sn_gallery_model *g, const char *path, float *vector, sn_error *error) {
+    sn_model *m = g->model;
+    sn_image image = {0};
+    float *pixels = sn_alloc(3 * (size_t)m->image_size, (size_t)m->image_size * sizeof *pixels);
+    sn_status status = pixels ? sn_image_open(path, &g->pictures, &image, error) : sn_fail_memory(error);
+    if (!status) status = sn_image_process(&m->processor, &image, pixels, error);
+    if (!status) status = m->system->embedder->pictures(m, pixels, 1, vector, error);
+    sn_image_free(&image);
+    sn_free(pixels);
+    return status ? status : unit(vector, g->width, error);
+}
+
+sn_status sn_vector_of_text(const sn_gallery_model *g, const char *text, float *vector, sn_error *error) {
+    const sn_embedder *e = g->model->system->embedder;
+    if (!e->text) return sn_fail(error, SN_ERROR_SUPPORT, "%s gives no vectors of texts", g->model->system->title);
+    sn_status status = e->text(g->model, text, vector, error);
+    return status ? status : unit(vector, g->width, error);
+}
+
+/* Names, shapes, and rows spread over each weight: two models that differ anywhere by training differ in these. */
+static sn_status hash_weight(sn_store_entry *e, uint64_t hash[2], sn_error *error) {
+    sn_weight *w = &e->weight;
+    sn_status status = sn_weight_ready(w, error);
+    if (status) return status;
+    float *row = sn_alloc((size_t)w->columns + 1, sizeof *row);
+    if (!row) return sn_fail_memory(error);
+    for (int i = 0; i < 2; i++) hash[i] = sn_hash(e->name, strlen(e->name), hash[i]), hash[i] = sn_hash(&w->shape, sizeof w->shape, hash[i]);
+    int64_t rows = w->rows < SAMPLED_ROWS ? w->rows : SAMPLED_ROWS;
+    for (int64_t r = 0; r < rows; r++) {
+        sn_weight_row_floats(w, r * w->rows / rows, row);
+        for (int i = 0; i < 2; i++) hash[i] = sn_hash(row, (size_t)w->columns * sizeof *row, hash[i]);
+    }
+    sn_free(row);
+    return SN_OK;
+}
+
+sn_status sn_fingerprint_of(sn_model *m, const sn_image_options *pictures, sn_fingerprint *out, sn_error *error) {
+    uint64_t hash[2] = {1, 2};
+    sn_gallery_model g;
+    sn_status status = sn_gallery_model_of(m, pictures, &g, error);
+    for (size_t i = 0; i < m->store->count && !status; i++) status = hash_weight(m->store->entries[i], hash, error);
+    if (status) return status;
+    const sn_image_processor *p = &m->processor;
+    char text[512];
+    snprintf(text, sizeof text, "%s %lld rule %d %d %d %d %d crop %d size %d %d pad %d filter %d %d scale %.9g mean %.9g %.9g %.9g std %.9g %.9g %.9g fill %.9g %.9g %.9g exif %d alpha %d %d %d",
+             m->system->name, (long long)g.width, p->rule, p->shortest, p->longest, p->exact_width, p->exact_height, p->crop, p->width, p->height, p->pad_square, p->filter, p->order, p->rescale, p->mean[0],
+             p->mean[1], p->mean[2], p->std[0], p->std[1], p->std[2], p->fill[0], p->fill[1], p->fill[2], pictures->exif_apply, pictures->alpha_white, pictures->alpha_keep, pictures->gray16_shift);
+    for (int i = 0; i < 2; i++) hash[i] = sn_hash(text, strlen(text), hash[i]);
+    *out = (sn_fingerprint){.width = g.width};
+    snprintf(out->hash, sizeof out->hash, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]);
+    snprintf(out->title, sizeof out->title, "%s", m->system->title);
+    return SN_OK;
+}
