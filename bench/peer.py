@@ -29,6 +29,7 @@ CASES = {
     "llama-tiny": {"kind": "language"},
 }
 TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+ALONE = ("q8_0",)
 QUIET = dict(os.environ, PYTHONWARNINGS="ignore", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
 CLOCKS = ("seconds", "processor_seconds")
 MEASURES = {"vision": ["vision"], "language": ["prefill", "decode"]}
@@ -71,10 +72,24 @@ def write_tokenizer(path, count):
 
 
 def make_model(case, kind, folder):
+    """Norms of one, everything else from a million random values again and again: seconds instead of minutes."""
     import torch
     torch.manual_seed(1)
     config = configuration(case)
-    model = model_class(case)(config).to(getattr(torch, TYPES[kind]))
+    config.dtype = getattr(torch, TYPES[kind])
+    with torch.device("meta"):
+        model = model_class(case)(config).to(config.dtype)
+    model = model.to_empty(device="cpu")
+    values = torch.randn(1_000_003) * 0.02  # a prime number: no two rows are the same
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            flat = parameter.view(-1)
+            if "norm" in name:
+                flat.fill_(float(name.endswith("weight")))
+                continue
+            for begin in range(0, flat.numel(), values.numel()):
+                part = flat[begin:begin + values.numel()]
+                part.copy_(values[:part.numel()])
     model.save_pretrained(folder, max_shard_size="100GB")
     if CASES[case]["kind"] == "language":
         write_tokenizer(os.path.join(folder, "tokenizer.model"), config.vocab_size)
@@ -165,6 +180,16 @@ def peers(arguments, case, kind, folder, output):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
 
 
+def ours_alone(arguments, case, kind):
+    """A stored type that PyTorch does not have: random weights, and no peer."""
+    command = [arguments.program, "bench", "--random", case, "-t", kind, "--json", "--threads", str(arguments.threads), "--repeat", str(arguments.repeat),
+               "--prompt", str(arguments.prompt), "--tokens", str(arguments.tokens)]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    print(f"  {case} {kind}: {found['prefill']['tokens_per_second']:.3g} tokens/s of the prompt, {found['decode']['tokens_per_second']:.3g} tokens/s decoding "
+          f"({100 * found['decode']['share_of_limit']:.0f} % of the read limit), {found['memory']['beyond_weights_bytes'] / 1e6:.0f} MB beyond the weights", flush=True)
+    return {"case": case, "type": kind, "ours": found}
+
+
 def difference(one, other):
     """Largest difference of two outputs, as a share of their spread, and whether the largest value is the same one."""
     from safetensors.numpy import load_file
@@ -176,8 +201,11 @@ def difference(one, other):
 def run_case(arguments, case, kind, folder):
     subprocess.run([sys.executable, os.path.abspath(__file__), "--make", case, "--types", kind, "--folder", folder], check=True, env=QUIET)
     files = [os.path.join(folder, name) for name in ("ours.out", "peer.out")]
-    rounds = []
+    rounds, begin = [], time.monotonic()
     for number in range(arguments.rounds):
+        taken = time.monotonic() - begin
+        if number and taken + taken / number > arguments.budget:
+            break
         rounds.append({"ours": ours(arguments, case, folder, files[0]), "peer": peers(arguments, case, kind, folder, files[1])})
         print(f"  {case} {kind}: round {number + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
     rows = []
@@ -214,13 +242,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "sensorium"))
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=["clip-vit-l-336", "llama-7b-4layers"])
-    parser.add_argument("--types", nargs="+", choices=list(TYPES), default=list(TYPES))
+    parser.add_argument("--types", nargs="+", choices=list(TYPES) + list(ALONE), default=list(TYPES) + list(ALONE))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=600)
-    parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--long", type=float, default=60, help="PyTorch's cold run is the only one where it takes more seconds (default 60)")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--long", type=float, default=20, help="PyTorch's cold run is the only one where it takes more seconds (default 20)")
+    parser.add_argument("--budget", type=float, default=120, help="no further round of a case begins that would end after so many seconds (default 120)")
     parser.add_argument("--output", help="all numbers as JSON")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -230,18 +259,23 @@ def main():
         return make_model(arguments.make, arguments.types[0], arguments.folder)
     if arguments.child:
         return child(arguments)
-    results = []
+    results, alone = [], []
     for case in arguments.cases:
         for kind in arguments.types:
+            if kind in ALONE:
+                if CASES[case]["kind"] == "language":
+                    alone.append(ours_alone(arguments, case, kind))
+                continue
             folder = tempfile.mkdtemp(prefix="sensorium-bench-")
             try:
                 results.append(run_case(arguments, case, kind, folder))
             finally:
                 shutil.rmtree(folder)
-    print_tables(results)
+    if results:
+        print_tables(results)
     if arguments.output:
         with open(arguments.output, "w") as file:
-            json.dump({"threads": arguments.threads, "prompt": arguments.prompt, "tokens": arguments.tokens, "results": results}, file, indent=1)
+            json.dump({"threads": arguments.threads, "prompt": arguments.prompt, "tokens": arguments.tokens, "results": results, "alone": alone}, file, indent=1)
 
 
 if __name__ == "__main__":

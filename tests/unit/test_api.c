@@ -334,6 +334,7 @@ static void test_mistakes(void **state) {
 static void test_null_is_harmless(void **state) {
     (void)state;
     sn_error_free(NULL), sn_context_free(NULL), sn_files_free(NULL), sn_assistant_close(NULL), sn_options_free(NULL), sn_chat_free(NULL), sn_embedding_free(NULL);
+    assert_int_equal(sn_context_set_compute(NULL, "f32", NULL), SN_ERROR_USAGE);
     sn_chat_reset(NULL), sn_chat_cancel(NULL), sn_context_set_log(NULL, NULL, NULL), sn_context_set_progress(NULL, NULL, NULL);
     assert_int_equal(sn_error_status(NULL), SN_OK);
     assert_string_equal(sn_error_message(NULL), "");

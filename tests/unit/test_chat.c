@@ -234,6 +234,37 @@ static void test_a_cancelled_answer_stays_in_part(void **state) {
 }
 
 /* A prompt that does not fit is refused with numbers, and the conversation is as before. */
+/* Ctrl-C before the picture is through the encoder: nothing was said, nothing is kept, and the question can be asked again. */
+static void test_encoding_is_cancelled(void **state) {
+    fixture *f = *state;
+    sn_generate_options greedy = sn_generate_defaults();
+    atomic_bool cancel = true;
+    sn_picture *picture = NULL;
+    sn_error error = {0};
+    const float *rows;
+    char *path = scene("001");
+    sn_conversation *c = begin(f);
+    say(f, c, path, "Describe the picture.");
+    int64_t encoded = sn_pictures_encoded(f->pictures);
+    sn_turn_result r = answer(c, &(sn_turn){.options = &greedy, .cancel = &cancel});
+    assert_true(r.reply.cancelled);
+    assert_int_equal(r.reply.text.length, 0);
+    assert_int_equal(sn_pictures_encoded(f->pictures), encoded);
+    assert_int_equal(sn_conversation_count(c), 1);
+    assert_ok(sn_picture_open(f->pictures, path, NULL, &picture, &error), error);
+    assert_int_equal(sn_picture_rows(f->pictures, picture, &cancel, &rows, &error), SN_ERROR_CANCELLED);
+    atomic_store(&cancel, false);
+    sn_turn_result again = answer(c, &(sn_turn){.options = &greedy, .cancel = &cancel});
+    assert_false(again.reply.cancelled);
+    assert_true(again.reply.text.length > 0);
+    assert_int_equal(sn_pictures_encoded(f->pictures), encoded + 1);
+    sn_picture_drop(f->pictures, picture);
+    sn_reply_free(&r.reply);
+    sn_reply_free(&again.reply);
+    sn_conversation_free(c);
+    sn_free(path);
+}
+
 static void test_too_long_is_refused(void **state) {
     fixture *f = *state;
     sn_conversation *c = begin(f);
@@ -292,7 +323,7 @@ int main(int argc, char **argv) {
     folder = argc > 1 ? argv[1] : "models/demo";
     const struct CMUnitTest tests[] = {
         TEST(test_turns_keep_the_cache), TEST(test_cache_changes_nothing), TEST(test_another_picture_is_never_taken_for_the_last_one), TEST(test_special_tokens_typed_are_text),
-        TEST(test_streamed_is_the_text), TEST(test_a_cancelled_answer_stays_in_part), TEST(test_too_long_is_refused), TEST(test_saved_conversation),
+        TEST(test_streamed_is_the_text), TEST(test_a_cancelled_answer_stays_in_part), TEST(test_encoding_is_cancelled), TEST(test_too_long_is_refused), TEST(test_saved_conversation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
