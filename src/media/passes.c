@@ -73,12 +73,12 @@ INLINE sums products(shorts a, shorts b) {
 }
 
 INLINE void pack(const uint8_t *from, int pixels, int channels, int at, uint8_t *line) {
-    const bytes16 three = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 16, 16, 16, 16}, none = {0};
+    const bytes16 none = {0};
     for (int i = 0; i < pixels;) {
         uint8_t *group = line + (size_t)((at + i) / SN_PASS_GROUP) * SN_PASS_GROUP_BYTES;
         int place = (at + i) % SN_PASS_GROUP;
         if (channels == 3 && place == 0 && pixels - i >= 6) { /* sixteen bytes are read, twelve taken */
-            *(bytes16 *)group = __builtin_shuffle(*(const bytes16 *)(from + 3 * (size_t)i), none, three);
+            *(bytes16 *)group = __builtin_shufflevector(*(const bytes16 *)(from + 3 * (size_t)i), none, 0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 16, 16, 16, 16);
             i += SN_PASS_GROUP;
             continue;
         }
@@ -93,13 +93,13 @@ typedef void accumulate(const uint8_t *groups, const int16_t *halves, int count,
 
 static inline void accumulate_plain(const uint8_t *p, const int16_t *w, int count, sums to[2]) {
     const bytes16 zero = {0};
-    const bytes16 first = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, last = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     sums high_rg = {0}, low_rg = {0}, high_ba = {0}, low_ba = {0};
     for (int i = 0; i < count; i++, p += SN_PASS_GROUP_BYTES, w += 2 * SN_PASS_GROUP) {
         int64_t word[2];
         memcpy(word, w, sizeof word);
         bytes16 group = *(const bytes16 *)p;
-        shorts rg = (shorts)__builtin_shuffle(group, zero, first), ba = (shorts)__builtin_shuffle(group, zero, last);
+        shorts rg = (shorts)__builtin_shufflevector(group, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        shorts ba = (shorts)__builtin_shufflevector(group, zero, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
         shorts high = (shorts)(pairs){word[0], word[0]}, low = (shorts)(pairs){word[1], word[1]};
         high_rg += products(rg, high), low_rg += products(rg, low);
         high_ba += products(ba, high), low_ba += products(ba, low);
@@ -108,7 +108,6 @@ static inline void accumulate_plain(const uint8_t *p, const int16_t *w, int coun
 }
 
 #if defined(__x86_64__)
-typedef char bytes_of_group __attribute__((vector_size(16)));
 typedef int16_t shorts16 __attribute__((vector_size(32)));
 typedef int64_t quads __attribute__((vector_size(32)));
 typedef uint32_t sums8 __attribute__((vector_size(32)));
@@ -118,7 +117,7 @@ __attribute__((target("avx2"))) static inline void accumulate_avx2(const uint8_t
     for (int i = 0; i < count; i++, p += SN_PASS_GROUP_BYTES, w += 2 * SN_PASS_GROUP) {
         int64_t word[2];
         memcpy(word, w, sizeof word);
-        shorts16 group = __builtin_ia32_pmovzxbw256((bytes_of_group)*(const bytes16 *)p);
+        shorts16 group = __builtin_convertvector(*(const bytes16 *)p, shorts16);
         high += (sums8)__builtin_ia32_pmaddwd256(group, (shorts16)(quads){word[0], word[0], word[0], word[0]});
         low += (sums8)__builtin_ia32_pmaddwd256(group, (shorts16)(quads){word[1], word[1], word[1], word[1]});
     }
@@ -128,17 +127,16 @@ __attribute__((target("avx2"))) static inline void accumulate_avx2(const uint8_t
 #endif
 
 INLINE void horizontal(const sn_kernel *k, int channels, int from, int to, const uint8_t *line, uint8_t *out, accumulate *add_up) {
-    const signed_sums even = {0, 2, 4, 6}, odd = {1, 3, 5, 7};
     for (int x = from; x < to; x++) {
         unsigned begin = (unsigned)k->begin[x], groups = (begin % SN_PASS_GROUP + (unsigned)k->length[x] + SN_PASS_GROUP - 1) / SN_PASS_GROUP;
         sums sum[2];
         add_up(line + begin / SN_PASS_GROUP * SN_PASS_GROUP_BYTES, k->halves + (size_t)x * (size_t)k->groups * 2 * SN_PASS_GROUP, (int)groups, sum);
-        signed_sums value = (signed_sums)(__builtin_shuffle(sum[0], sum[1], even) + __builtin_shuffle(sum[0], sum[1], odd) + HALF) >> PRECISION;
+        sums even = __builtin_shufflevector(sum[0], sum[1], 0, 2, 4, 6), odd = __builtin_shufflevector(sum[0], sum[1], 1, 3, 5, 7);
+        signed_sums value = (signed_sums)(even + odd + HALF) >> PRECISION;
         value &= ~(value >> 31);
         signed_sums over = value > 255;
         value = (value & ~over) | (over & 255);
-        const bytes16 lowest = {0, 4, 8, 12};
-        bytes16 pixel = __builtin_shuffle((bytes16)value, lowest);
+        bytes16 whole = (bytes16)value, pixel = __builtin_shufflevector(whole, whole, 0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
         memcpy(out + (size_t)x * (size_t)channels, &pixel, (size_t)channels);
     }
 }
