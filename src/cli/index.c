@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/gallery.h"
+#include "generate/lm_session.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,25 @@ static void on_signal(int number) {
     atomic_store(&cancelled, true);
 }
 
+/* What a language model asks for when it has read the text and then its token for a picture. */
+static sn_status ask_in_words(sn_model *m, const char *text, float *vector, sn_error *error) {
+    sn_content content = {.text = text};
+    sn_request request = {.prompt = &content, .num_prompt = 1};
+    sn_prompt prompt = {0};
+    sn_lm_session session = {0};
+    sn_sequence sequence = {0};
+    sn_status status = m->system->prompt(m, &request, &prompt, error);
+    if (!status && !sn_ids_add(&prompt.ids, m->query_id)) status = sn_fail_memory(error);
+    if (!status && !(status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, error))) {
+        sn_lm_row row = {.sequence = &sequence, .ids = prompt.ids.data, .count = (int64_t)prompt.ids.count};
+        status = sn_lm_extend_query(&session, &row, 1, false, vector, error);
+        sn_sequence_free(&session, &sequence);
+        sn_lm_session_close(&session);
+    }
+    sn_prompt_free(&prompt);
+    return status;
+}
+
 sn_status sn_gallery_open_model(const sn_arguments *a, const sn_model_files *files, sn_gallery_opened *out, sn_error *error) {
     sn_model *model = NULL;
     sn_image_options pictures;
@@ -28,6 +48,7 @@ sn_status sn_gallery_open_model(const sn_arguments *a, const sn_model_files *fil
     if (!status) status = sn_model_open(out->engine, files, &model, error);
     if (!status) status = sn_gallery_model_of(model, &pictures, &out->vectors, error);
     out->vectors.model = model;
+    if (!status && !out->vectors.text && model->lm.query && model->system->prompt) out->vectors.text = ask_in_words;
     return status ? status : sn_fingerprint_of(model, &pictures, &out->fingerprint, error);
 }
 

@@ -35,11 +35,13 @@ sn_status sn_gallery_check(sn_gallery *gallery, const sn_fingerprint *fingerprin
 /* What the gallery remembers by that name: "files" (the model's, as JSON), "title", …; NULL where nothing. Freed by sn_free. */
 char *sn_gallery_note(sn_gallery *gallery, const char *name);
 
-/* Vectors of files and texts by a model; both of length 1. */
+/* Vectors of files and texts by a model; both of length 1. `text` is the system's own, or what its caller sets for a
+ * language model that asks for pictures. */
 typedef struct sn_gallery_model {
     sn_model *model;
     sn_image_options pictures;
     int64_t width;
+    sn_status (*text)(sn_model *model, const char *text, float *vector, sn_error *error); /* NULL: pictures alone */
 } sn_gallery_model;
 sn_status sn_gallery_model_of(sn_model *model, const sn_image_options *pictures, sn_gallery_model *out, sn_error *error);
 sn_status sn_vector_of_picture(const sn_gallery_model *model, const char *path, float *vector, sn_error *error);

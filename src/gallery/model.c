@@ -10,7 +10,7 @@ enum { SAMPLED_ROWS = 16 };
 
 sn_status sn_gallery_model_of(sn_model *m, const sn_image_options *pictures, sn_gallery_model *out, sn_error *error) {
     const sn_embedder *e = m->system->embedder;
-    *out = (sn_gallery_model){.model = m, .pictures = *pictures, .width = e ? e->width(m) : 0};
+    *out = (sn_gallery_model){.model = m, .pictures = *pictures, .width = e ? e->width(m) : m->system->key ? m->lm.query_size : 0, .text = e ? e->text : NULL};
     if (out->width < 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: these files give no vectors to compare", m->system->title);
     return SN_OK;
 }
@@ -25,16 +25,16 @@ sn_status sn_vector_of_picture(const sn_gallery_model *g, const char *path, floa
     float *pixels = sn_alloc(3 * (size_t)m->image_size, (size_t)m->image_size * sizeof *pixels);
     sn_status status = pixels ? sn_image_open(path, &g->pictures, &image, error) : sn_fail_memory(error);
     if (!status) status = sn_image_process(&m->processor, &image, pixels, error);
-    if (!status) status = m->system->embedder->pictures(m, pixels, 1, vector, error);
+    const sn_embedder *e = m->system->embedder;
+    if (!status) status = e ? e->pictures(m, pixels, 1, vector, error) : sn_model_keys(m, pixels, 1, vector, error);
     sn_image_free(&image);
     sn_free(pixels);
     return status ? status : unit(vector, g->width, error);
 }
 
 sn_status sn_vector_of_text(const sn_gallery_model *g, const char *text, float *vector, sn_error *error) {
-    const sn_embedder *e = g->model->system->embedder;
-    if (!e->text) return sn_fail(error, SN_ERROR_SUPPORT, "%s gives no vectors of texts", g->model->system->title);
-    sn_status status = e->text(g->model, text, vector, error);
+    if (!g->text) return sn_fail(error, SN_ERROR_SUPPORT, "%s gives no vectors of texts", g->model->system->title);
+    sn_status status = g->text(g->model, text, vector, error);
     return status ? status : unit(vector, g->width, error);
 }
 

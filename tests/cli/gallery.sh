@@ -118,6 +118,11 @@ sleep 0.3
 expect "a second writer" 1 'sensorium: error: .*my.db: process [0-9]+ is writing to it' index "$model" "$here/pics" -o "$db"
 kill $holder
 
+# a language model that asks for pictures: the cosines of its reference case, similarity / exp(logit_scale)
+fromage=$2/fromage/retrieve
+expect "FROMAGe's keys" 0 '^3 files: 3 indexed' index "$fromage/model" --llm "$fromage/model/opt" --vision "$fromage/model/clip" "$fromage/inputs" -o "$here/fromage.db"
+expect "and what it asks for in words" 0 '^-0\.0351  .*/i0\.png' search "$here/fromage.db" "a small dog in the snow" --all
+
 if [ "$(id -u)" != 0 ]; then # root may write anywhere
   mkdir "$here/fixed"
   cp "$db" "$here/my.vec" "$here/fixed"
