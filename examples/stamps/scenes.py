@@ -254,7 +254,7 @@ def main():
     with open(f"{options.folder}/text.txt", "w", encoding="utf-8") as out:
         for scene in made[:20000]:
             turns = [turn["value"].replace("<image>\n", "") for name in ("naming", "captions", "chat") for turn in scene[name]["conversations"]]
-            text = "".join(f"USER: {q}\n ASSISTANT: {a}\n" for q, a in zip(turns[::2], turns[1::2]))
+            text = "".join(f" USER: {q}\n ASSISTANT: {a}\n" for q, a in zip(turns[::2], turns[1::2]))
             out.write(re.sub("([:.?,])", r" \1 ", text))  # so that no piece holds a name together with what follows it
 
 
