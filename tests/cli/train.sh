@@ -61,6 +61,31 @@ says 'sample mute'
 # an answer that lies behind the window is counted and named
 fails 'no learnt token in 2 of 2 samples' train "$folder/good.yaml" --set save.folder="$folder/short" --set max_length=20 --dry-run
 says 'behind max_length'
+# 23 samples, 3 epochs, stopped after step 7 inside an epoch: every epoch has every sample once, and the ids of all steps
+# are those of a run that was left alone
+python3 - "$case/inputs/data.json" "$folder/many.json" <<PY
+import json, sys
+one = json.load(open(sys.argv[1]))
+json.dump([dict(one[i % 2], id=f"s{i}") for i in range(23)], open(sys.argv[2], "w"))
+PY
+recipe whole "$folder/many.json" | sed 's/^steps.*/epochs: 3/;s/size: 2/size: 4\n  micro: 2/' >"$folder/whole.yaml"
+train "$folder/whole.yaml" --set save.every=7 >/dev/null
+sed "s|$folder/whole|$folder/parts|" "$folder/whole.yaml" >"$folder/parts.yaml"
+"$program" train "$folder/parts.yaml" --threads 1 --set save.every=7 >/dev/null 2>&1 &
+pid=$!
+while [ ! -d "$folder/parts/step-7" ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+train "$folder/parts.yaml" >/dev/null
+cmp "$folder/whole/model.safetensors" "$folder/parts/model.safetensors"
+python3 - "$folder/whole/metrics.jsonl" "$folder/parts/metrics.jsonl" <<PY
+import json, sys
+whole, parts = ([json.loads(l)["samples"] for l in open(p)] for p in sys.argv[1:])
+assert whole == parts, "other samples after the run was stopped"
+ids = sum(whole, [])
+assert len(ids) == 69 and all(sorted(ids[23 * e:23 * e + 23]) == sorted(ids[:23]) and len(set(ids[23 * e:23 * e + 23])) == 23 for e in range(3))
+PY
+
 # texts alone: the projector is left alone
 echo '[{"id": "t", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}]' >"$folder/text.json"
 recipe text "$folder/text.json" >"$folder/text.yaml"
