@@ -21,9 +21,12 @@ import sys
 import tempfile
 import time
 
+# The other programs of this folder are named like the packages that they measure.
+sys.path = [path for path in sys.path if os.path.realpath(path or ".") != os.path.dirname(os.path.realpath(__file__))]
+
 CASES = {
     "clip-vit-l-336": {"kind": "vision"},
-    "llama-7b-4layers": {"kind": "language"},
+    "llama-7b-4layers": {"kind": "language", "preset": True},  # bench --random knows it, too
     # for trying out the program
     "clip-tiny": {"kind": "vision"},
     "llama-tiny": {"kind": "language"},
@@ -263,7 +266,7 @@ def main():
     for case in arguments.cases:
         for kind in arguments.types:
             if kind in ALONE:
-                if CASES[case]["kind"] == "language":
+                if CASES[case].get("preset"):
                     alone.append(ours_alone(arguments, case, kind))
                 continue
             folder = tempfile.mkdtemp(prefix="sensorium-bench-")
