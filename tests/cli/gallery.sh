@@ -105,14 +105,14 @@ import sqlite3, sys, time
 c = sqlite3.connect('$db', isolation_level=None)
 c.execute('BEGIN EXCLUSIVE')
 open('$here/locked', 'w')
-time.sleep(20)" &
+time.sleep(20)" >/dev/null 2>&1 &
 holder=$!
 while [ ! -e "$here/locked" ]; do sleep 0.05; done
 expect "a locked database" 1 'sensorium: error: .*my.db: cannot write: .*locked; another process' index "$model" "$here/pics" -o "$db"
 expect "which can be read all the same" 0 '^1\.0000' search "$db" -i "$here/pics/123.bmp"
 kill $holder
 wait $holder 2>/dev/null
-flock "$here/my.vec" sleep 20 &
+flock "$here/my.vec" sleep 20 >/dev/null 2>&1 &
 holder=$!
 sleep 0.3
 expect "a second writer" 1 'sensorium: error: .*my.db: process [0-9]+ is writing to it' index "$model" "$here/pics" -o "$db"
