@@ -1,6 +1,7 @@
 /* Tokenizers beyond the reference cases of components/tokenize: real vocabularies, what added tokens' flags ask for, words
  * of a user, streams, long texts, broken files. SN_GOLDENS names tests/goldens, beside which tests/data lies. */
 #include "base/file.h"
+#include "base/json.h"
 #include "base/random.h"
 #include "base/utf8.h"
 #include "systems/gguf_vocabulary.h"
@@ -327,6 +328,54 @@ static void test_known_ids_of_a_long_text(void **state) {
 
 /* ---- broken files ---- */
 
+/* OPT puts one </s> in front of every text, whether tokenizer.json says so, says nothing of it (files of 2022), or is not there;
+ * a </s> in the text is one more. */
+static void test_opt_begins_once(void **state) {
+    static const char *const names[] = {"vocab.json", "merges.txt", "tokenizer_config.json", "tokenizer.json"};
+    sn_error error = {0};
+    for (int kind = 0; kind < 3; kind++) {
+        char folder[] = "/tmp/sn-tokenizer-XXXXXX";
+        assert_non_null(mkdtemp(folder));
+        for (int i = 0; i < (kind == 2 ? 3 : 4); i++) {
+            char *bytes, *from = path_of("components/tokenize/opt-bpe/model"), *path = sn_path_join(from, names[i]);
+            size_t size;
+            assert_ok(sn_read_file(path, 1 << 20, &bytes, &size, &error), error);
+            if (i == 3 && kind == 1) {
+                json_t *root;
+                assert_ok(sn_json_bytes(path, bytes, size, &root, &error), error);
+                json_object_set_new(root, "post_processor", json_pack("{s:s, s:b}", "type", "ByteLevel", "trim_offsets", 0));
+                sn_free(bytes);
+                char *text = json_dumps(root, 0);
+                bytes = sn_strdup(text);
+                free(text);
+                json_decref(root);
+            }
+            write_text(folder, names[i], bytes);
+            sn_free(bytes);
+            sn_free(path);
+            sn_free(from);
+        }
+        sn_tokenizer *t;
+        sn_ids ids = {0};
+        assert_ok(sn_tokenizer_open(folder, false, &t, &error), error);
+        assert_ok(sn_tokenizer_encode(t, "</s>a", 5, NULL, SN_ENCODE_SPECIAL_ENDS, &ids, &error), error);
+        assert_int_equal(ids.count, 3);
+        assert_memory_equal(ids.data, ((int32_t[]){2, 2}), 8);
+        ids.count = 0;
+        assert_ok(sn_tokenizer_encode(t, "a", 1, NULL, SN_ENCODE_SPECIAL_ENDS, &ids, &error), error);
+        assert_int_equal(ids.count, 2);
+        assert_int_equal(ids.data[0], 2);
+        sn_ids_free(&ids);
+        sn_tokenizer_close(t);
+        for (int i = 0; i < 4; i++) {
+            char *path = sn_path_join(folder, names[i]);
+            unlink(path);
+            sn_free(path);
+        }
+        rmdir(folder);
+    }
+}
+
 /* Long texts remember their words; a text in which one stretch stands many times has the stretch's ids as often. */
 static void test_words_that_come_again(void **state) {
     static const char *const cases[] = {"../data/vocabs/llama.gguf", "../data/vocabs/bert.gguf", "components/tokenize/gpt2-bpe/model"};
@@ -458,6 +507,7 @@ int main(void) {
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_known_ids_of_a_long_text),
         cmocka_unit_test(test_words_that_come_again),
+        cmocka_unit_test(test_opt_begins_once),
         cmocka_unit_test(test_broken_descriptions_are_refused),
         cmocka_unit_test(test_expression_that_costs_too_much),
         cmocka_unit_test(test_damaged_files),
