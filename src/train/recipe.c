@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "runtime/engine.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -67,6 +68,8 @@ static const cyaml_schema_field_t batch_fields[] = {WHOLE(sn_recipe_batch, size)
 static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), REAL(sn_recipe_save, minutes), CYAML_FIELD_END};
 static const cyaml_strval_t broken_words[] = {{"skip", 0}, {"stop", 1}};
 
+static const cyaml_strval_t computes[] = {{"f32", SN_COMPUTE_F32}, {"bf16", SN_COMPUTE_BF16}};
+
 static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_MAPPING("model", CYAML_FLAG_DEFAULT, sn_recipe, model, model_fields),
     CYAML_FIELD_STRING_PTR("stage", CYAML_FLAG_POINTER, sn_recipe, stage, 1, CYAML_UNLIMITED),
@@ -76,6 +79,7 @@ static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_SEQUENCE("freeze", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe, freeze, &pattern_entry, 1, 64),
     PART(lora, lora_fields),
     PART(loss, loss_fields),
+    CYAML_FIELD_ENUM("compute", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe, compute, computes, 2),
     CYAML_FIELD_BOOL("recompute", CYAML_FLAG_OPTIONAL, sn_recipe, recompute),
     PART(optimizer, optimizer_fields),
     PART(schedule, schedule_fields),
@@ -250,6 +254,7 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
     for (unsigned i = 0; i < r->freeze_count; i++) sn_buf_printf(&text, "|freeze %s", r->freeze[i]);
     for (unsigned i = 0; i < r->lora.targets_count; i++) sn_buf_printf(&text, "|lora %s %u %a", r->lora.targets[i], r->lora.r, r->lora.alpha);
     if (r->optimizer.name) sn_buf_printf(&text, "|sgd %a %d", r->optimizer.momentum, r->optimizer.nesterov);
+    if (r->compute) sn_buf_printf(&text, "|bf16");
     if (r->loss.count) sn_buf_printf(&text, "|micro %u", r->batch.micro);
     uint64_t hash = text.data ? sn_hash(text.data, text.length, 1) : 0;
     sn_buf_free(&text);

@@ -83,6 +83,7 @@ typedef struct sn_recipe {
     unsigned freeze_count;
     sn_recipe_lora lora;
     sn_recipe_loss loss;
+    int compute;    /* sn_compute: what products are computed in; masters, gradients and moments are f32 */
     bool recompute; /* blocks are computed again in the backward pass: less memory, the same numbers */
     sn_recipe_optimizer optimizer;
     sn_recipe_schedule schedule;

@@ -94,6 +94,7 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     sn_model_files files = {.main = m->path, .llm = m->llm, .vision = m->vision, .connector = m->connector, .base = m->base, .delta = m->delta, .tokenizer = m->tokenizer};
     bool found = false;
     sn_status status = sn_engine_new(threads, &out->engine, error);
+    if (!status) sn_engine_set_compute(out->engine, (sn_compute)r->compute);
     if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
     if (!status) status = compose(out, fresh, &files, error);
     if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
