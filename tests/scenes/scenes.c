@@ -72,8 +72,8 @@ static void judge(run *r, const json_t *question, const sn_reply *reply) {
 
 static sn_status ask(run *r, const json_t *question) {
     const char *scene = sn_json_string(question, "scene"), *text = sn_json_string(question, "question");
-    if (!scene || !text || !sn_json_string(question, "answer") || !sn_json_string(question, "reference_answer") || !sn_json_string(question, "kind") || !sn_json_string(question, "language"))
-        return sn_fail(&r->error, SN_ERROR_INPUT, "questions.jsonl: a question without scene, question, answer, reference_answer, kind or language");
+    if (!scene || !text || !sn_json_string(question, "answer") || !sn_json_string(question, "kind") || !sn_json_string(question, "language"))
+        return sn_fail(&r->error, SN_ERROR_INPUT, "questions.jsonl: a question without scene, question, answer, kind or language");
     char *path = sn_path_join(r->folder, scene);
     if (!path) return sn_fail_memory(&r->error);
     sn_picture *picture;
