@@ -112,11 +112,11 @@ static json_t *result_json(const chat *c, const sn_turn_result *r) {
     json_t *ids = json_array();
     for (size_t i = 0; i < reply->answer.ids.count; i++) json_array_append_new(ids, json_integer(reply->answer.ids.data[i]));
     json_int_t generated = (json_int_t)reply->answer.ids.count, prompt = r->prompt_positions;
-    return json_pack("{s:s%, s:o, s:o, s:s, s:s?, s:I, s:{s:I, s:I, s:I, s:I, s:{s:I}}, s:{s:f, s:f, s:f, s:f}}", "text", reply->text.data ? reply->text.data : "", reply->text.length,
-                     "parts", parts_json(&reply->parts), "generated_ids", ids, "finish_reason", sn_finish_reason(reply), "stopped_by", reply->stopped_by, "seed", (json_int_t)c->options.seed,
+    return json_pack("{s:s%, s:o, s:s, s:s?, s:I, s:{s:I, s:I, s:I, s:I, s:{s:I}}, s:{s:f, s:f, s:f, s:f}, s:o}", "text", reply->text.data ? reply->text.data : "", reply->text.length,
+                     "generated_ids", ids, "finish_reason", sn_finish_reason(reply), "stopped_by", reply->stopped_by, "seed", (json_int_t)c->options.seed,
                      "usage", "prompt_tokens", prompt, "completion_tokens", generated, "total_tokens", prompt + generated, "image_tokens", (json_int_t)r->picture_positions,
                      "prompt_tokens_details", "cached_tokens", (json_int_t)r->cached_positions,
-                     "seconds", "load", c->seconds_load, "pictures", r->seconds_pictures, "first_text", r->seconds_first, "total", r->seconds_total);
+                     "seconds", "load", c->seconds_load, "pictures", r->seconds_pictures, "first_text", r->seconds_first, "total", r->seconds_total, "parts", parts_json(&reply->parts));
 }
 
 static sn_status print_result(const chat *c, const sn_turn_result *r, sn_error *error) {

@@ -353,11 +353,13 @@ static sn_status run_preprocess(sn_tracer *t) {
 
 /* ---- train_step ---- */
 
-static sn_status read_optimizer(sn_tracer *t, sn_optimizer_options *o) {
+sn_status sn_trace_optimizer(sn_tracer *t, sn_optimizer_options *o) {
     const json_t *object = sn_json_at(t->request, "optimizer");
     *o = (sn_optimizer_options){.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
     const json_t *betas = sn_json_at(object, "betas");
     if (json_array_size(betas) == 2) o->beta1 = json_number_value(json_array_get(betas, 0)), o->beta2 = json_number_value(json_array_get(betas, 1));
+    (void)sn_json_number("request.json", object, "beta1", 0, 1, &o->beta1, NULL);
+    (void)sn_json_number("request.json", object, "beta2", 0, 1, &o->beta2, NULL);
     const char *name = sn_json_string(object, "name"), *schedule = sn_json_string(object, "schedule");
     if (name && strcmp(name, "adamw") != 0) return sn_fail(t->error, SN_ERROR_SUPPORT, "request.json: optimizer.name: found %s, expected adamw", name);
     if (schedule && strcmp(schedule, "constant") != 0) return sn_fail(t->error, SN_ERROR_SUPPORT, "request.json: optimizer.schedule: found %s, expected constant", schedule);
@@ -400,7 +402,7 @@ static sn_status run_train_step(sn_tracer *t) {
     sn_optimizer_options optimizer;
     sn_trainer trainer = {0};
     float *pixels = NULL, *losses = NULL, *norms = NULL;
-    sn_status status = read_optimizer(t, &optimizer);
+    sn_status status = sn_trace_optimizer(t, &optimizer);
     if (!status) status = sn_json_integer("request.json", t->request, "steps", 1, 100000, &steps, t->error);
     if (!status) status = sn_json_integer("request.json", t->options, "model_max_length", 1, 1 << 24, &window, t->error);
     if (!status && (!t->model->system->sample || !stage || n < 1)) status = sn_fail(t->error, SN_ERROR_SUPPORT, "request.json: expected a stage and a batch for a system that trains");
@@ -498,6 +500,7 @@ static const sn_trace_task tasks[] = {
     {"preprocess", false, "op", sn_trace_image},
     {"preprocess", false, NULL, run_preprocess},
     {"tokenize", false, NULL, sn_trace_tokenize},
+    {"train_step", true, "options.concat_captions", sn_trace_multitask},
     {"train_step", true, NULL, run_train_step},
     {"load", false, NULL, sn_trace_load},
     {"metric", false, NULL, sn_trace_metric},

@@ -6,6 +6,7 @@
 #include "runtime/engine.h"
 #include "runtime/trace.h"
 #include "systems/model.h"
+#include "train/step.h"
 
 typedef struct sn_tracer {
     const char *folder; /* of the case */
@@ -33,6 +34,11 @@ sn_status sn_trace_image(sn_tracer *t);          /* decoding, resizing, chains *
 
 sn_status sn_trace_generate_parts(sn_tracer *t); /* an answer with pictures of a gallery */
 sn_status sn_trace_retrieve(sn_tracer *t);       /* a gallery's order by queries */
+
+sn_status sn_trace_multitask(sn_tracer *t);      /* training steps of FROMAGe */
+
+/* The optimizer that a request asks for. */
+sn_status sn_trace_optimizer(sn_tracer *t, sn_optimizer_options *options);
 
 /* How pictures are taken: options.exif (apply | ignore), alpha (white | drop), gray16 (shift | clip) and resize_order (horizontal |
  * auto) of the request; what is absent is as the published code has it. `order` may be NULL. */

@@ -95,6 +95,9 @@ static sn_status prompt(const sn_model *m, const sn_request *request, sn_prompt 
     return status;
 }
 
+static const char *const multitask[] = {"projector.*", "retrieval.*", NULL};
+static const sn_stage stages[] = {{.name = "multitask", .trainable = multitask}, {0}};
+
 const sn_system sn_system_fromage = {
     .name = "fromage", .title = "FROMAGe", .paper = "arXiv 2301.13823", .recognise = sn_fromage_recognise, .open = sn_fromage_open, .check = sn_fromage_check,
-    .parameters = parameters, .encode = encode, .key = key, .prompt = prompt};
+    .parameters = parameters, .encode = encode, .key = key, .prompt = prompt, .stages = stages};

@@ -22,4 +22,12 @@ int sn_fromage_recognise(const sn_model_files *files, const char **why);
 sn_status sn_fromage_open(sn_model *model, const sn_model_files *files, sn_error *error);
 sn_status sn_fromage_check(const sn_model *model, sn_error *error);
 
+/* A caption for training: </s>, its words, [RET]; cut or padded to `length`, the last id never a word. *count: ids that are
+ * no pads. */
+sn_status sn_fromage_caption(const sn_model *model, const char *caption, int64_t length, int32_t *ids, int64_t *count, sn_error *error);
+
+/* One row of the captioning pass: num captions of `length` ids behind their pictures (first_picture …), what stands from
+ * [RET] on behind them all: num * (length + visual tokens) ids and labels. */
+void sn_fromage_row(const sn_model *model, const int32_t *const *captions, const int64_t *counts, int num, int64_t length, int64_t first_picture, int32_t *ids, int32_t *labels);
+
 #endif

@@ -53,7 +53,7 @@ typedef enum sn_op {
     SN_OP_COUNT,
 } sn_op;
 
-typedef enum sn_unary { SN_UNARY_GELU, SN_UNARY_QUICK_GELU, SN_UNARY_SILU, SN_UNARY_RELU } sn_unary;
+typedef enum sn_unary { SN_UNARY_GELU, SN_UNARY_QUICK_GELU, SN_UNARY_SILU, SN_UNARY_RELU, SN_UNARY_EXP } sn_unary;
 typedef enum sn_norm { SN_NORM_LAYER, SN_NORM_RMS, SN_NORM_L2 } sn_norm;
 typedef enum sn_rotary { SN_ROTARY_NONE, SN_ROTARY_HALF, SN_ROTARY_INTERLEAVED } sn_rotary;
 typedef enum sn_mask { SN_MASK_FULL, SN_MASK_CAUSAL } sn_mask;

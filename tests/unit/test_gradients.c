@@ -104,6 +104,7 @@ static sn_tensor case_scale(sn_graph *g, const sn_tensor *p, const sn_tensor *in
 static sn_tensor case_gelu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_GELU, p[0]); }
 static sn_tensor case_quick_gelu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_QUICK_GELU, p[0]); }
 static sn_tensor case_silu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_SILU, p[0]); }
+static sn_tensor case_exp(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_EXP, p[0]); }
 static sn_tensor case_relu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_RELU, p[0]); }
 static sn_tensor case_gated(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_gated(g, SN_UNARY_SILU, p[0], p[1]); }
 static sn_tensor case_layer_norm(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_norm_op(g, SN_NORM_LAYER, p[0], p[1], p[2], 1e-5f); }
@@ -146,6 +147,7 @@ static void test_derivatives(void **state) {
         {"quick gelu", case_quick_gelu, 1, 0, {SN_SHAPE(3, 7)}},
         {"silu", case_silu, 1, 0, {SN_SHAPE(3, 7)}},
         {"relu", case_relu, 1, 0, {SN_SHAPE(3, 7)}},
+        {"exp", case_exp, 1, 0, {SN_SHAPE(3, 7)}},
         {"gated", case_gated, 2, 0, {SN_SHAPE(3, 7), SN_SHAPE(3, 7)}},
         {"layer norm", case_layer_norm, 3, 0, {SN_SHAPE(3, 7), SN_SHAPE(7), SN_SHAPE(7)}},
         {"rms norm", case_rms_norm, 2, 0, {SN_SHAPE(3, 7), SN_SHAPE(7)}},

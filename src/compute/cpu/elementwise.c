@@ -87,6 +87,7 @@ SN_INLINE vf activation(sn_unary kind, vf x) {
     case SN_UNARY_QUICK_GELU: return x * vf_sigmoid(1.702f * x);
     case SN_UNARY_SILU: return x * vf_sigmoid(x);
     case SN_UNARY_RELU: return vf_select(x > 0, x, (vf){0});
+    case SN_UNARY_EXP: return vf_exp(x);
     }
     return x;
 }
@@ -102,6 +103,7 @@ SN_INLINE vf slope(sn_unary kind, vf x) {
         s = vf_sigmoid(x);
         return s + x * s * (1 - s);
     case SN_UNARY_RELU: return vf_select(x > 0, vf_all(1), (vf){0});
+    case SN_UNARY_EXP: return vf_exp(x);
     }
     return x;
 }
@@ -141,8 +143,9 @@ SN_INLINE void gated_back_row(sn_unary kind, const rows *m, int64_t i) {
     static void f##_quick_gelu(const rows *m, int64_t i) { f(SN_UNARY_QUICK_GELU, m, i); }      \
     static void f##_silu(const rows *m, int64_t i) { f(SN_UNARY_SILU, m, i); }                  \
     static void f##_relu(const rows *m, int64_t i) { f(SN_UNARY_RELU, m, i); }                  \
+    static void f##_exp(const rows *m, int64_t i) { f(SN_UNARY_EXP, m, i); }                  \
     static row_function *const f##_kinds[] = {[SN_UNARY_GELU] = f##_gelu, [SN_UNARY_QUICK_GELU] = f##_quick_gelu, \
-                                              [SN_UNARY_SILU] = f##_silu, [SN_UNARY_RELU] = f##_relu};
+                                              [SN_UNARY_SILU] = f##_silu, [SN_UNARY_RELU] = f##_relu, [SN_UNARY_EXP] = f##_exp};
 KINDS(unary_row)
 KINDS(unary_back_row)
 KINDS(gated_row)

@@ -117,6 +117,7 @@ static real unary(sn_unary kind, real x) {
     case SN_UNARY_QUICK_GELU: return x * sigmoid((real)1.702 * x);
     case SN_UNARY_SILU: return x * sigmoid(x);
     case SN_UNARY_RELU: return x > 0 ? x : 0;
+    case SN_UNARY_EXP: return (real)exp((double)x);
     }
     return 0;
 }
@@ -133,6 +134,7 @@ static real unary_slope(sn_unary kind, real x) {
         s = sigmoid(x);
         return s + x * s * (1 - s);
     case SN_UNARY_RELU: return x > 0;
+    case SN_UNARY_EXP: return (real)exp((double)x);
     }
     return 0;
 }

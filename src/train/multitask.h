@@ -1,0 +1,27 @@
+/* FROMAGe's one stage (Koh et al., arXiv 2301.13823 section 3.3, and the authors' loop): captioning, the token [RET], and the
+ * contrast between queries and pictures of one batch, added up. */
+#ifndef SN_TRAIN_MULTITASK_H
+#define SN_TRAIN_MULTITASK_H
+
+#include "train/step.h"
+
+typedef struct sn_multitask {
+    int64_t rows, row_length;   /* of the captioning pass: ids and labels [rows, row_length]; -1 - i is row i of the pictures */
+    const int32_t *ids, *labels;
+    int64_t pictures, length;   /* one caption each: captions [pictures, length], pads included, query_at its [RET] */
+    const int32_t *captions, *caption_labels, *query_at;
+    const float *pixels;
+    float caption_scale, query_scale; /* what the losses are multiplied by */
+} sn_multitask;
+
+typedef struct sn_multitask_losses {
+    float captioning, query, contrastive, total; /* contrastive: mean of both directions */
+} sn_multitask_losses;
+
+/* Losses and the gradients of all that learns. Names lm.logits [rows, row_length, vocab] and similarity [pictures, pictures]. */
+sn_status sn_multitask_gradients(sn_trainer *trainer, const sn_multitask *batch, sn_multitask_losses *losses, sn_error *error);
+
+/* What is done after every step: the row of [RET] gets the mean length of all other rows of the table. */
+sn_status sn_multitask_after_step(sn_trainer *trainer, sn_error *error);
+
+#endif
