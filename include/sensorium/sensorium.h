@@ -61,7 +61,7 @@ typedef struct sn_context sn_context;
 /* threads 0 = as many as this process may use (affinity, cgroup quota). */
 SN_API sn_status sn_context_new(int threads, sn_context **out, sn_error *error);
 /* What matrices are multiplied in: "f32", "bf16" (what the model computes is rounded to it, sums are f32) or "auto" (as
- * at first: bf16 for models stored in bf16 on processors that multiply it natively, f32 otherwise). For chats that are
+ * at first: bf16 for models stored in bf16, f32 otherwise). For chats that are
  * made afterwards. SN_ERROR_USAGE for another word. */
 SN_API sn_status sn_context_set_compute(sn_context *context, const char *type, sn_error *error);
 /* After the assistants that were opened in it. */

@@ -77,7 +77,7 @@ sn_status sn_arguments_pictures(const sn_arguments *a, sn_image_options *o, sn_e
 
 const sn_option sn_engine_options[] = {{"threads", 0, "N", "threads that compute (default: as many as this process may use)"}, {0}};
 
-const sn_option sn_compute_options[] = {{"compute", 0, "TYPE", "what is multiplied: f32, bf16, or auto (default: bf16 for models stored in it, where the processor has it)"}, {0}};
+const sn_option sn_compute_options[] = {{"compute", 0, "TYPE", "what is multiplied: f32, bf16, or auto (default: bf16 for models stored in it, else f32)"}, {0}};
 
 sn_status sn_arguments_compute(const sn_arguments *a, sn_compute *compute, sn_error *error) {
     static const char *const words[] = {[SN_COMPUTE_F32] = "f32", [SN_COMPUTE_BF16] = "bf16", [SN_COMPUTE_AUTO] = "auto", NULL};

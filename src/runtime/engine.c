@@ -142,8 +142,7 @@ void sn_engine_set_compute(sn_engine *e, sn_compute compute) { e->compute = comp
 
 sn_type sn_engine_compute(const sn_engine *e, const sn_store *store) {
     if (e->compute != SN_COMPUTE_AUTO) return e->compute == SN_COMPUTE_BF16 ? SN_TYPE_BF16 : SN_TYPE_F32;
-    sn_cpu cpu = sn_cpu_features();
-    return (cpu.avx512_bf16 || cpu.amx_bf16) && sn_store_main_type(store) == SN_TYPE_BF16 ? SN_TYPE_BF16 : SN_TYPE_F32;
+    return sn_store_main_type(store) == SN_TYPE_BF16 ? SN_TYPE_BF16 : SN_TYPE_F32;
 }
 
 /* ---- programs ---- */

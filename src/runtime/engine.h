@@ -19,8 +19,9 @@ sn_status sn_engine_new(int threads, sn_engine **out, sn_error *error);
 void sn_engine_free(sn_engine *engine);
 int sn_engine_threads(const sn_engine *engine);
 
-/* What dense products are computed in (decision D10). auto: bf16 for models stored in bf16 on processors that multiply
- * it natively, f32 otherwise. At first f32. Programs made before keep theirs. */
+/* What dense products are computed in. auto: bf16 for models stored in bf16, f32 for all others. It is a property of the
+ * run, never of the machine: where a processor has no bf16 the rounded values are multiplied as f32. At first f32. Programs
+ * made before keep theirs. */
 typedef enum sn_compute { SN_COMPUTE_F32, SN_COMPUTE_BF16, SN_COMPUTE_AUTO } sn_compute;
 void sn_engine_set_compute(sn_engine *engine, sn_compute compute);
 /* f32 or bf16: what that comes to for a model. */
