@@ -87,7 +87,7 @@ static sn_status add(conversion *c, const sn_source_tensor *t) {
     }
     sn_type type = c->type != SN_TYPE_COUNT && t->shape.rank > 1 ? c->type : w->type;
     if (c->type != SN_TYPE_COUNT && t->shape.rank <= 1 && c->to_gguf) type = SN_TYPE_F32; /* norms and biases stay exact */
-    if (w->columns % sn_type_of(type)->block) type = w->columns % 32 == 0 ? SN_TYPE_Q8_0 : SN_TYPE_F16; /* formats.md 3.2 */
+    if (w->columns % sn_type_of(type)->block) type = w->columns % 32 == 0 ? SN_TYPE_Q8_0 : SN_TYPE_F16;
     c->stored[c->count] = stored;
     c->tensors[c->count++] = (sn_gguf_tensor){name, type, w};
     return SN_OK;

@@ -303,7 +303,7 @@ static sn_status run_embed(sn_tracer *t) {
 
 /* ---- preprocess ---- */
 
-enum { SQUASHED = 224 }; /* pictures from an address, whatever the tower takes (fromage.md 5) */
+enum { SQUASHED = 224 }; /* pictures from an address, whatever the tower takes */
 
 static sn_status preprocess_as(sn_tracer *t, const inputs *in, const char *aspect, sn_image_processor processor) {
     processor.pad_square = strcmp(aspect, "pad") == 0;

@@ -1,4 +1,4 @@
-/* train_step of FROMAGe: captions with their pictures, steps of the multitask stage over one batch (fromage.md 7). */
+/* train_step of FROMAGe: captions with their pictures, steps of the multitask stage over one batch. */
 #include "cli/trace.h"
 #include "generate/answer.h"
 #include "systems/fromage.h"

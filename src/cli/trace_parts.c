@@ -1,4 +1,4 @@
-/* Answers with pictures of a gallery (fromage.md 6): generate with num_words, retrieve. */
+/* Answers with pictures of a gallery: generate with num_words, retrieve. */
 #include "cli/request.h"
 #include "cli/trace.h"
 #include "generate/answer.h"

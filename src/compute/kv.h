@@ -1,4 +1,4 @@
-/* The key/value cache: pages of 64 positions (decisions D3 to D5).
+/* The key/value cache: pages of 64 positions.
  *
  * One page holds the keys and values of all layers for 64 positions, so one page id is valid in every
  * layer. Keys are stored after their rotation. Inner layout, private to the backend:

@@ -5,7 +5,7 @@
 #include "tensor/weight.h"
 
 /* scores [count, rows] = queries [count, columns] · rowsᵀ, rows [rows, columns] in any type that has to_float. On the
- * calling thread alone. A score has the same bits whatever other rows and queries stand beside it (decision D11).
+ * calling thread alone. A score has the same bits whatever other rows and queries stand beside it.
  * `scratch` has as many bytes as the kernel's scratch function says. */
 typedef void sn_rows_function(const sn_weight *rows, const float *queries, int64_t count, float *scores, void *scratch);
 

@@ -1,4 +1,4 @@
-/* Training samples in the formats people have, as LLaVA's conversation objects (llava.md 8).
+/* Training samples in the formats people have, as LLaVA's conversation objects.
  *
  * A data set is a list of {"id", "image", "conversations"}; captions become conversations of one answer. The order of
  * an epoch is a permutation computed from (seed, epoch, place): nothing is kept, so a run continues anywhere. */

@@ -1,4 +1,4 @@
-/* How LLaMA is published: configuration and names (llama.md 4). */
+/* How LLaMA is published: configuration and names. */
 #ifndef SN_DECODERS_LLAMA_FILES_H
 #define SN_DECODERS_LLAMA_FILES_H
 

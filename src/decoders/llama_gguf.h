@@ -1,4 +1,4 @@
-/* LLaMA in one GGUF file, as llama.cpp's converter writes it (formats.md 3): hyper-parameters as key-values, names, and
+/* LLaMA in one GGUF file, as llama.cpp's converter writes it: hyper-parameters as key-values, names, and
  * the rows of q and k in interleaved rotary order. */
 #ifndef SN_DECODERS_LLAMA_GGUF_H
 #define SN_DECODERS_LLAMA_GGUF_H

@@ -1,4 +1,4 @@
-/* A language model as everyone else sees it (decisions D21): rows of tokens in, hidden states out.
+/* A language model as everyone else sees it: rows of tokens in, hidden states out.
  *
  * Tokens are packed [tokens]; row_starts say where each row begins, positions are those of the rotary or
  * position table. With a cache, page_table and lengths say where the rows' earlier keys lie (graph.h,

@@ -1,4 +1,4 @@
-/* How CLIP is published: configuration and names (clip_vit.md 4). */
+/* How CLIP is published: configuration and names. */
 #ifndef SN_ENCODERS_CLIP_FILES_H
 #define SN_ENCODERS_CLIP_FILES_H
 
@@ -10,7 +10,7 @@
 sn_status sn_clip_vision_config_hf(const char *where, const json_t *object, sn_clip_vision_config *c, sn_error *error);
 sn_status sn_clip_text_config_hf(const char *where, const json_t *object, sn_clip_text_config *c, sn_error *error);
 
-/* What a state dict does not say: heads and activation. 0 and NULL = by the published sizes of that width (clip_vit.md 2),
+/* What a state dict does not say: heads and activation. 0 and NULL = by the published sizes of that width,
  * otherwise heads of 64 and quick_gelu. */
 typedef struct sn_clip_choice {
     int64_t heads;          /* of the vision half */

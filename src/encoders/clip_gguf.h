@@ -7,7 +7,7 @@
 
 /* The names under "v.". Older files call the two matrices of the MLP the other way round; *names is the table that fits
  * the shapes. num_layers = stored blocks; `layer` = the hidden state that the file means, as in sn_clip_vision_hidden:
- * the last stored block's, unless clip.vision.feature_layer says otherwise (users/llava.md 1). */
+ * the last stored block's, unless clip.vision.feature_layer says otherwise. */
 sn_status sn_clip_vision_config_gguf(const sn_source *source, sn_clip_vision_config *c, int64_t *layer, const sn_name_rule **names, sn_error *error);
 
 #endif

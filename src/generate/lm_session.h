@@ -1,4 +1,4 @@
-/* Rows of tokens through a language model with a paged cache (decisions D3 to D6).
+/* Rows of tokens through a language model with a paged cache.
  *
  * A sequence is a counted list of pages. Forking copies the list; the first write to a shared page copies that
  * page. So beams share their prompt, and nothing moves when they are reordered. */

@@ -1,4 +1,4 @@
-/* How an answer is generated (generation.md). One table of names serves the command line, requests and recipes. */
+/* How an answer is generated. One table of names serves the command line, requests and recipes. */
 #ifndef SN_GENERATE_OPTIONS_H
 #define SN_GENERATE_OPTIONS_H
 
@@ -23,7 +23,7 @@ typedef struct sn_generate_options {
     int num_beams;
     double length_penalty;
     int early_stopping; /* 0 false, 1 true, 2 "never" */
-    bool beam_length_2023; /* generation.md 3.2 */
+    bool beam_length_2023; /* lengths count the prompt, as in 2023 */
     int num_return;        /* hypotheses that beam search gives back, at most num_beams */
     int max_length;        /* of the ids list, with forced_eos: the last place gets that id; 0 = off */
     int32_t forced_eos;    /* -1 = off */

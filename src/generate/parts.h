@@ -1,4 +1,4 @@
-/* An answer as parts: text, and pictures of a gallery where the model asked for them (fromage.md 6). */
+/* An answer as parts: text, and pictures of a gallery where the model asked for them. */
 #ifndef SN_GENERATE_PARTS_H
 #define SN_GENERATE_PARTS_H
 

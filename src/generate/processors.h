@@ -1,4 +1,4 @@
-/* What happens to a row of scores before an id is chosen, in this order (generation.md 2). */
+/* What happens to a row of scores before an id is chosen, in this order. */
 #ifndef SN_GENERATE_PROCESSORS_H
 #define SN_GENERATE_PROCESSORS_H
 

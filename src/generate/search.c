@@ -112,7 +112,7 @@ typedef struct pool {
 /* Adds if there is room or it beats the worst, which then goes. Takes the beam. */
 static void pool_add(pool *p, beam b, bool eos) {
     int n = p->o->num_beams;
-    /* present rule: generated tokens; 2023: ids in the list, eos not counted (generation.md 3.1, 3.2) */
+    /* present rule: generated tokens; 2023: ids in the list, eos not counted */
     double length = (double)b.ids.count;
     if (p->o->beam_length_2023) length = (double)p->prompt_count + (double)b.ids.count - (eos ? 1 : 0);
     b.score = (double)b.sum / pow(length < 1 ? 1 : length, p->o->length_penalty);

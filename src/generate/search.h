@@ -1,4 +1,4 @@
-/* Choosing ids: greedy, sampling, beams (generation.md 1 to 3). */
+/* Choosing ids: greedy, sampling, beams. */
 #ifndef SN_GENERATE_SEARCH_H
 #define SN_GENERATE_SEARCH_H
 
@@ -30,7 +30,7 @@ void sn_answer_free(sn_answer *answer);
 sn_status sn_generate(const sn_generate_options *options, const sn_stepper *stepper, const int32_t *prompt, int64_t prompt_count,
                     bool keep_logits, sn_on_id *on_id, void *on_id_context, sn_answer *out, sn_error *error);
 
-/* Ranking of given answers (generation.md 6): sum[i] = log-probability of candidate i after the prompt, all in one
+/* Ranking of given answers: sum[i] = log-probability of candidate i after the prompt, all in one
  * batch of at most 16 with the prompt computed once. */
 typedef struct sn_candidate {
     const int32_t *ids;

@@ -1,5 +1,4 @@
-/* The text of an answer while it grows: whole characters only, nothing that may still become a stop string
- * (generation.md 5). */
+/* The text of an answer while it grows: whole characters only, nothing that may still become a stop string. */
 #ifndef SN_GENERATE_STREAM_H
 #define SN_GENERATE_STREAM_H
 

@@ -1,4 +1,4 @@
-/* Resampling filters, and the weights by which the samples of one axis are taken together (image.md 2). */
+/* Resampling filters, and the weights by which the samples of one axis are taken together. */
 #ifndef SN_MEDIA_FILTER_H
 #define SN_MEDIA_FILTER_H
 

@@ -1,4 +1,4 @@
-/* Pictures: decoded as Pillow's Image.open(f).convert("RGB") does (image.md 1). */
+/* Pictures: decoded as Pillow's Image.open(f).convert("RGB") does. */
 #ifndef SN_MEDIA_IMAGE_H
 #define SN_MEDIA_IMAGE_H
 

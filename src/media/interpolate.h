@@ -1,4 +1,4 @@
-/* Resizing of floats: as torch's F.interpolate does it, and as Pillow does in mode F (image.md 2 and 3). */
+/* Resizing of floats: as torch's F.interpolate does it, and as Pillow does in mode F. */
 #ifndef SN_MEDIA_INTERPOLATE_H
 #define SN_MEDIA_INTERPOLATE_H
 

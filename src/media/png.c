@@ -1,4 +1,4 @@
-/* PNG through libpng, with Pillow's rules for what is not 8-bit RGB (image.md 1). Rows are read into their place in the
+/* PNG through libpng, with Pillow's rules for what is not 8-bit RGB. Rows are read into their place in the
  * result, all passes of an interlaced picture too, so nothing else of the picture's size is held. */
 #include "media/formats.h"
 

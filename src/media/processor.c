@@ -46,7 +46,7 @@ sn_image_processor sn_image_processor_clip(int size) {
 
 /* ---- sizes ---- */
 
-/* Products and quotients in double and in this order: others differ by one (image.md 4). A side of 0 becomes 1. */
+/* Products and quotients in double and in this order: others differ by one. A side of 0 becomes 1. */
 static void resized(const sn_image_processor *p, int64_t w, int64_t h, int64_t *width, int64_t *height) {
     int64_t small = w < h ? w : h, large = w < h ? h : w, shorter = p->shortest, longer;
     *width = w, *height = h;

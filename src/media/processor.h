@@ -1,4 +1,4 @@
-/* From a picture to what an encoder receives: preprocessor_config.json (clip_vit.md 5, image.md 4 and 5). */
+/* From a picture to what an encoder receives: preprocessor_config.json. */
 #ifndef SN_MEDIA_PROCESSOR_H
 #define SN_MEDIA_PROCESSOR_H
 
@@ -29,7 +29,7 @@ typedef struct sn_image_processor {
 /* CLIP's own values for a tower of that size. */
 sn_image_processor sn_image_processor_clip(int size);
 
-/* The published chains (image.md 5): clip, clip_hf, llava_pad, blip, ram, sam, dino. False for another name. `longest` counts for
+/* The published chains: clip, clip_hf, llava_pad, blip, ram, sam, dino. False for another name. `longest` counts for
  * dino alone. */
 bool sn_image_processor_named(const char *name, int size, int longest, sn_image_processor *processor);
 

@@ -1,4 +1,4 @@
-/* Pillow's resize, exact to the grey level (image.md 2). */
+/* Pillow's resize, exact to the grey level. */
 #ifndef SN_MEDIA_RESIZE_H
 #define SN_MEDIA_RESIZE_H
 

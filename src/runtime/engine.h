@@ -1,4 +1,4 @@
-/* The engine: who runs plans (decisions D15).
+/* The engine: who runs plans.
  *
  * It owns the thread that computes, the plans that were made, and the memory they run in. Everyone else
  * submits work and waits. Programs are kept by key, so that a decode step builds its graph once. */

@@ -1,4 +1,4 @@
-/* The trace sink: named tensors of a run, kept for `trace` and for tests (decisions D19). */
+/* The trace sink: named tensors of a run, kept for `trace` and for tests. */
 #ifndef SN_RUNTIME_TRACE_H
 #define SN_RUNTIME_TRACE_H
 
@@ -16,7 +16,7 @@ struct sn_trace {
     size_t count, capacity;
     bool (*wanted)(const char *name); /* NULL = everything */
     /* Rows of the packed tokens of the present run: tensors named lm.* of so many tokens are laid out
-     * [rows, longest row, …] with zeros behind the shorter ones (decisions D6). */
+     * [rows, longest row, …] with zeros behind the shorter ones. */
     const int32_t *row_starts;
     int rows;
     bool failed;

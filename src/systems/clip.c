@@ -1,4 +1,4 @@
-/* CLIP alone: pictures and texts to vectors (clip_vit.md). */
+/* CLIP alone: pictures and texts to vectors. */
 #include "encoders/clip_files.h"
 #include "systems/clip.h"
 #include "systems/parts.h"

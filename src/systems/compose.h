@@ -1,5 +1,5 @@
 /* A LLaVA that was never published: a tower, a connector and a language model, each from a folder or fresh, as one
- * folder in Hugging Face's layout (llava.md 4.2). */
+ * folder in Hugging Face's layout. */
 #ifndef SN_SYSTEMS_COMPOSE_H
 #define SN_SYSTEMS_COMPOSE_H
 

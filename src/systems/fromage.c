@@ -51,7 +51,7 @@ static sn_status add_text(const sn_model *m, const char *text, bool literal, sn_
     return status;
 }
 
-/* </s> stands in front of the first text, even behind a picture; nothing stands between the parts (fromage.md 6). */
+/* </s> stands in front of the first text, even behind a picture; nothing stands between the parts. */
 static sn_status add_part(const sn_model *m, const sn_content *part, const char *before, const char *behind, bool literal, bool *begun, sn_prompt *out, sn_error *error) {
     if (part->is_media) {
         if (out->num_media == SN_MAX_MEDIA) return sn_fail(error, SN_ERROR_INPUT, "more than %d pictures in one conversation", SN_MAX_MEDIA);

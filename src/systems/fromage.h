@@ -17,7 +17,7 @@ typedef struct sn_fromage {
     int64_t visual_tokens;
 } sn_fromage;
 
-/* How it is published (fromage.md 4): sn_system's recognise, open and check. */
+/* How it is published: sn_system's recognise, open and check. */
 int sn_fromage_recognise(const sn_model_files *files, const char **why);
 sn_status sn_fromage_open(sn_model *model, const sn_model_files *files, sn_error *error);
 sn_status sn_fromage_check(const sn_model *model, sn_error *error);

@@ -1,4 +1,4 @@
-/* FROMAGe's training text (fromage.md 7): a caption and [RET], padded to one length, read twice: behind its picture, where the
+/* FROMAGe's training text: a caption and [RET], padded to one length, read twice: behind its picture, where the
  * caption is learnt, and alone, where [RET] is learnt and asks for the picture. */
 #include "systems/fromage.h"
 

@@ -1,4 +1,4 @@
-/* How FROMAGe is published (fromage.md 4): model_args.json, a checkpoint of what was trained, and the two models that its
+/* How FROMAGe is published: model_args.json, a checkpoint of what was trained, and the two models that its
  * arguments name. The checkpoint may be pruned or as training left it. */
 #include "systems/fromage.h"
 

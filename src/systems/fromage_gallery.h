@@ -1,4 +1,4 @@
-/* The published galleries of FROMAGe, cc3m_embeddings*.pkl: addresses and keys (fromage.md 4.3). The keys stay where they
+/* The published galleries of FROMAGe, cc3m_embeddings*.pkl: addresses and keys. The keys stay where they
  * are mapped. */
 #ifndef SN_SYSTEMS_FROMAGE_GALLERY_H
 #define SN_SYSTEMS_FROMAGE_GALLERY_H

@@ -1,4 +1,4 @@
-/* LLaMA and Vicuna alone: a decoder, its tokenizer, no template (llama.md). */
+/* LLaMA and Vicuna alone: a decoder, its tokenizer, no template. */
 #include "decoders/llama_gguf.h"
 #include "systems/gguf_vocabulary.h"
 #include "systems/parts.h"

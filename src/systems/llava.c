@@ -83,7 +83,7 @@ static const char *const stage1[] = {"projector.*", NULL};
 static const char *const stage2[] = {"projector.*", "decoder.*", NULL};
 static const char *const whole[] = {"vision.*", "projector.*", "decoder.*", NULL}; /* no stage of the paper: for parts that begin fresh */
 
-/* Stage 1 teaches the marks around a picture too, where the model has them; all other rows stay (llava.md 7). */
+/* Stage 1 teaches the marks around a picture too, where the model has them; all other rows stay. */
 static int mark_rows(const sn_model *m, int32_t *ids, int most) {
     static const char *const marks[] = {"<im_start>", "<im_end>"};
     int n = 0;

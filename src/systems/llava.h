@@ -22,14 +22,14 @@ typedef struct sn_llava {
     const sn_source_tensor *marks; /* the token table of a projector's file: its last two rows are <im_start> and <im_end> as stage 1 trained them */
 } sn_llava;
 
-/* How it is published (llava.md 4): sn_system's recognise and open. */
+/* How it is published: sn_system's recognise and open. */
 int sn_llava_recognise(const sn_model_files *files, const char **why);
 sn_status sn_llava_open(sn_model *model, const sn_model_files *files, sn_error *error);
 
 /* Names of the projector in Hugging Face's layout. */
 extern const sn_name_rule sn_llava_projector_hf[];
 
-/* LLaVA's training text: labels by the published masks (llava.md 7, 8). */
+/* LLaVA's training text: labels by the published masks. */
 sn_status sn_llava_sample(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
 
 #endif

@@ -1,4 +1,4 @@
-/* LLaVA's training text and its masks (llava.md 7, 8), as LLaVA/llava/train/train.py makes them. */
+/* LLaVA's training text and its masks, as LLaVA/llava/train/train.py makes them. */
 #include "systems/llava.h"
 
 #include "base/json.h"

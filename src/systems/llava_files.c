@@ -1,4 +1,4 @@
-/* How LLaVA is published (llava.md 4): one folder in Hugging Face's layout; the authors' folder with CLIP elsewhere, or
+/* How LLaVA is published: one folder in Hugging Face's layout; the authors' folder with CLIP elsewhere, or
  * inside; a projector in a file of its own; a delta; LoRA files. What it is is seen from configurations and tensor
  * names; the folder's name is only the last hint for the template. */
 #include "decoders/llama_files.h"
@@ -100,7 +100,7 @@ static void check_chat_template(sn_model *m, const char *folder) {
     }
 }
 
-/* By evidence first (llava.md 6); the folder's name decides only where nothing else does, and that is said. */
+/* By evidence first; the folder's name decides only where nothing else does, and that is said. */
 static sn_status choose_template(sn_model *m, const json_t *config, const char *path, sn_error *error) {
     static const struct { const char *part, *template; } by_name[] = {{"llama-2", "llava_llama_2"}, {"v1", "llava_v1"}};
     sn_llava *c = m->own;
@@ -192,7 +192,7 @@ static bool is_mmproj(const char *path) {
     return found;
 }
 
-/* One folder with all parts, key names of three ages (llava.md 4.2). */
+/* One folder with all parts, key names of three ages. */
 static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *folder, const json_t *config, sn_error *error) {
     sn_llava *c = m->own;
     sn_source *source;
@@ -253,7 +253,7 @@ static sn_status open_projector(sn_model *m, const json_t *config, sn_source *so
     return status;
 }
 
-/* The tower: a folder's, unless the checkpoint holds a copy that was trained along or is all there is (llava.md 4.1). */
+/* The tower: a folder's, unless the checkpoint holds a copy that was trained along or is all there is. */
 static sn_status open_tower(sn_model *m, const sn_model_files *files, const char *folder, const json_t *config, sn_source *lm, sn_error *error) {
     sn_llava *c = m->own;
     const char *name = sn_json_string(config, "mm_vision_tower"), *inner;
@@ -295,7 +295,7 @@ static sn_status open_trainables(sn_model *m, const char *folder, sn_source **ou
     return status;
 }
 
-/* A projector's file; where stage 1 trained <im_start> and <im_end>, it holds the token table too (llava.md 4.3). */
+/* A projector's file; where stage 1 trained <im_start> and <im_end>, it holds the token table too. */
 static sn_status open_marks(sn_model *m, const char *path, sn_source **out, sn_error *error) {
     static const sn_name_rule table[] = {{"table.weight", "embed_tokens.weight", 0, 0, 0, 0}, {0}};
     const char *prefix;
@@ -359,7 +359,7 @@ static sn_status tell_layout(sn_model *m, const release *r, const json_t *config
     return SN_OK;
 }
 
-/* The base must be LLaMA itself: one with more rows than its vocabulary has pieces was trained further (llava.md 4.4). */
+/* The base must be LLaMA itself: one with more rows than its vocabulary has pieces was trained further. */
 static sn_status check_base_rows(sn_model *m, const release *r, sn_error *error) {
     const sn_source *base = m->names[0].sources[0];
     char name[512], *path = sn_path_join(sn_folder_holds(r->llm.path, "tokenizer.model") ? r->llm.path : r->folder, "tokenizer.model");

@@ -37,8 +37,8 @@ sn_status sn_open_opt_weights(sn_model *model, const char *folder, const char *w
 /* The tokenizer of a folder; its eos becomes a stop id. Refused where it has more tokens than the table rows. */
 sn_status sn_open_tokenizer(sn_model *model, const char *path, sn_error *error);
 
-/* Further stop ids: those that config.json, its text part and generation_config.json name (generation.md, trap 12).
- * Ids that contradict the tokenizer do not win and are reported once (users/llava.md 19). */
+/* Further stop ids: those that config.json, its text part and generation_config.json name.
+ * Ids that contradict the tokenizer do not win and are reported once. */
 void sn_read_stop_ids(sn_model *model, const char *folder, const json_t *config);
 
 /* A CLIP vision tower: its configuration, names, processor.
@@ -55,7 +55,7 @@ bool sn_skip_clip_tower(sn_model *model, const char *prefix, sn_source *source);
 bool sn_skip_opt(sn_model *model, const char *prefix, const char *head_prefix, sn_source *source);
 
 /* Whether the final norm is that of a whole model: one far from 1 is a delta that nothing was added to, or one
- * added to another base (llava.md 4.4). */
+ * added to another base. */
 sn_status sn_check_final_norm(const sn_model *model, bool is_delta, sn_error *error);
 
 /* sn_system's prompt of a model that takes text alone: texts one behind the other, no template. */

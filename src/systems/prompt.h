@@ -55,7 +55,7 @@ void sn_prompt_text_add(sn_prompt_text *p, const char *text, bool literal);
 void sn_prompt_text_media(sn_prompt_text *p, const char *path);
 void sn_prompt_text_free(sn_prompt_text *p);
 
-/* Encodes the stretches between media one by one, each as a text of its own (llava.md 6) unless they are one, with bos at the very
+/* Encodes the stretches between media one by one, each as a text of its own unless they are one, with bos at the very
  * beginning; every medium takes `positions` rows. */
 sn_status sn_prompt_encode(const sn_prompt_text *p, const sn_tokenizer *tokenizer, int64_t positions, sn_prompt *out, sn_error *error);
 

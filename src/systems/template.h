@@ -1,4 +1,4 @@
-/* Chat templates of the LLaMA family: how turns become one text (llama.md 6, llava.md 6). */
+/* Chat templates of the LLaMA family: how turns become one text. */
 #ifndef SN_SYSTEMS_TEMPLATE_H
 #define SN_SYSTEMS_TEMPLATE_H
 

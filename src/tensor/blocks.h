@@ -1,4 +1,4 @@
-/* Block types of quantized weights (formats.md 3.1, 3.2): the bytes that GGUF files hold.
+/* Block types of quantized weights: the bytes that GGUF files hold.
  *
  * 32 values share one scale (q4_0, q5_0, q8_0) or a scale and a minimum (q4_1, q5_1); in the K types 256 values
  * share f16 scales, refined by six-bit or eight-bit ones for each 16 or 32 of them. The conversions take n, a

@@ -271,7 +271,7 @@ sn_matrix sn_run_matrix(const sn_run *run, sn_tensor t) {
     return m;
 }
 
-/* The error for a step whose result holds infinities or NaN (decisions D20). */
+/* The error for a step whose result holds infinities or NaN. */
 static sn_status check_result(const sn_run *run, sn_tensor t, sn_error *error) {
     const sn_graph *g = run->plan->graph;
     const sn_node *node = &g->nodes[t];

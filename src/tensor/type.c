@@ -1,4 +1,4 @@
-/* The table of types and the exact conversions (formats.md 0, 3.1, 3.2). */
+/* The table of types and the exact conversions. */
 #include "tensor/type.h"
 
 #include "tensor/blocks.h"

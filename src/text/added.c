@@ -1,5 +1,4 @@
-/* Added tokens in a text: leftmost, then longest; what their flags ask for of their surroundings
- * (tokenizers.md 4.1). */
+/* Added tokens in a text: leftmost, then longest; what their flags ask for of their surroundings. */
 #include "text/engine.h"
 #include "text/unicode.h"
 

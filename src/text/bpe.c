@@ -1,4 +1,4 @@
-/* Byte-pair encoding by rank, as Hugging Face's files and GPT-2's have it (tokenizers.md 4.2, 5). */
+/* Byte-pair encoding by rank, as Hugging Face's files and GPT-2's have it. */
 #include "text/chain.h"
 #include "text/merge.h"
 

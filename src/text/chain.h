@@ -1,5 +1,5 @@
-/* The engine of Hugging Face's tokenizer.json: normalise, split into words, one model per word, decode
- * (tokenizers.md 4). The older files (vocab.json and merges.txt, vocab.txt, …) are such chains with known links. */
+/* The engine of Hugging Face's tokenizer.json: normalise, split into words, one model per word, decode.
+ * The older files (vocab.json and merges.txt, vocab.txt, …) are such chains with known links. */
 #ifndef SN_TEXT_CHAIN_H
 #define SN_TEXT_CHAIN_H
 
@@ -122,7 +122,7 @@ sn_status sn_wordpiece_new(sn_chain *c, const char *where, const char *unk_token
 sn_status sn_wordlevel_new(sn_chain *c, const char *where, const char *unk_token, sn_error *error);
 sn_status sn_unigram_new(sn_chain *c, const char *where, int64_t unk_id, bool byte_fallback, sn_error *error);
 
-/* Byte-level alphabets: every byte as a printable character (tokenizers.md 5). */
+/* Byte-level alphabets: every byte as a printable character. */
 uint32_t sn_byte_to_point(unsigned char byte);
 int sn_point_to_byte(uint32_t point); /* -1: no such character */
 

@@ -1,4 +1,4 @@
-/* u32 n, n bytes of trie units, then replacements that end in NUL (tokenizers.md 2.1). */
+/* u32 n, n bytes of trie units, then replacements that end in NUL. */
 #include "text/charsmap.h"
 
 #include "text/unicode.h"

@@ -18,7 +18,7 @@ void sn_charsmap_close(sn_charsmap *map);
 const char *sn_charsmap_find(const sn_charsmap *map, const char *text, size_t length, bool longest, size_t *used);
 
 /* What `tokenizers` makes of a map: clusters of fewer than 6 bytes by the shortest key that they begin with, which then
- * replaces the whole cluster; else each character alone (tokenizers.md 4.2). */
+ * replaces the whole cluster; else each character alone. */
 void sn_charsmap_by_grapheme(const sn_charsmap *map, const char *text, size_t length, sn_buf *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* OpenAI's CLIP tokenizer over its own file, bpe_simple_vocab_16e6.txt.gz (tokenizers.md 5.5).
+/* OpenAI's CLIP tokenizer over its own file, bpe_simple_vocab_16e6.txt.gz.
  *
  * The text is cleaned before it is split: mended as ftfy does with its defaults (of which what a test can pin: quotes,
  * ligatures, widths, line ends, NFC), HTML's references resolved twice, runs of blanks made one, lower case as Python

@@ -1,5 +1,5 @@
 /* Decoders of tokenizer.json, piece by piece: what a step cannot decide yet it holds back, so that the pieces of a
- * stream joined are the decoding of the whole (tokenizers.md 4.2, 6.1). */
+ * stream joined are the decoding of the whole. */
 #include "base/utf8.h"
 #include "text/chain.h"
 

@@ -37,7 +37,7 @@ typedef struct sn_engine_class {
     sn_status (*refresh)(void *engine, sn_error *error);
     void (*close)(void *engine);
     bool raw_matching;   /* added tokens are always matched in the raw text, whatever `normalized` says */
-    bool whole_subparts; /* one U+FFFD for a cut sequence, not one for each of its bytes (tokenizers.md 6.1) */
+    bool whole_subparts; /* one U+FFFD for a cut sequence, not one for each of its bytes */
 } sn_engine_class;
 
 /* One place of the frame around a text, or around two. */

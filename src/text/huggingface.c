@@ -1,4 +1,4 @@
-/* tokenizer.json: vocabulary and model, added tokens, and the links of the chain (tokenizers.md 4). */
+/* tokenizer.json: vocabulary and model, added tokens, and the links of the chain. */
 #include "text/classic.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Normalisers of tokenizer.json (tokenizers.md 4.2). */
+/* Normalisers of tokenizer.json. */
 #include "text/chain.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* SentencePiece (tokenizers.md 2): the normalisation, BPE by score, the unigram model, decoding.
+/* SentencePiece: the normalisation, BPE by score, the unigram model, decoding.
  *
  * U+2581 stands for a blank in the pieces. A text is normalised as a whole, then cut into pieces without any regard
  * to words: pieces may cross blanks. */

@@ -1,4 +1,4 @@
-/* The SentencePiece model file: a protobuf message (tokenizers.md 2), read by hand since three of its messages matter. */
+/* The SentencePiece model file: a protobuf message, read by hand since three of its messages matter. */
 #include "text/sentencepiece.h"
 
 #include <string.h>

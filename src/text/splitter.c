@@ -1,4 +1,4 @@
-/* Pre-tokenizers of tokenizer.json: text to words (tokenizers.md 4.2, 5). */
+/* Pre-tokenizers of tokenizer.json: text to words. */
 #include "text/chain.h"
 
 #include <string.h>

@@ -101,7 +101,7 @@ static sn_status read_config(sn_tokenizer *t, const char *folder, sn_error *erro
                                   .lstrip = sn_json_bool(value, "lstrip", false), .rstrip = sn_json_bool(value, "rstrip", false),
                                   .single_word = sn_json_bool(value, "single_word", false), .normalized = sn_json_bool(value, "normalized", false)}, error);
         }
-        /* special tokens by name: ids come from the vocabulary, which wins over config files (users/llava.md 19) */
+        /* special tokens by name: ids come from the vocabulary, which wins over config files */
         static const char *const names[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
         int32_t *ids[] = {&t->info.bos, &t->info.eos, &t->info.unk, &t->info.pad};
         for (int i = 0; i < 4 && !status; i++) {
@@ -139,7 +139,7 @@ static sn_status read_sentencepiece(sn_tokenizer *t, const char *path, sn_error 
     return status ? status : add_builtin(t, error);
 }
 
-/* The files that a folder may hold, in the order in which they are asked for (tokenizers.md 1). */
+/* The files that a folder may hold, in the order in which they are asked for. */
 static const struct source {
     const char *name;
     sn_status (*read)(sn_tokenizer *t, const char *path, sn_error *error);

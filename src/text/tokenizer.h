@@ -27,8 +27,7 @@ typedef struct sn_tokenizer_info {
     int64_t max_length; /* model_max_length; 0 = not given */
 } sn_tokenizer_info;
 
-/* path: a folder, or one file (tokenizer.json, tokenizer.model, vocab.json, vocab.txt, bpe_simple_vocab….txt.gz). prefer_sentencepiece: take tokenizer.model where a tokenizer.json lies beside it
- * (tokenizers.md 1). */
+/* path: a folder, or one file (tokenizer.json, tokenizer.model, vocab.json, vocab.txt, bpe_simple_vocab….txt.gz). prefer_sentencepiece: take tokenizer.model where a tokenizer.json lies beside it. */
 sn_status sn_tokenizer_open(const char *path, bool prefer_sentencepiece, sn_tokenizer **out, sn_error *error);
 void sn_tokenizer_close(sn_tokenizer *tokenizer);
 const sn_tokenizer_info *sn_tokenizer_about(const sn_tokenizer *tokenizer);

@@ -1,4 +1,4 @@
-/* Viterbi over byte positions (tokenizers.md 2.3), for SentencePiece in float32 and for tokenizer.json in float64. */
+/* Viterbi over byte positions, for SentencePiece in float32 and for tokenizer.json in float64. */
 #include "text/unigram.h"
 
 #include "text/chain.h"

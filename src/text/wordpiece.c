@@ -1,5 +1,5 @@
 /* WordPiece (BERT): greedy longest pieces from the left, the whole word unknown where one fails; and WordLevel,
- * whole words only (tokenizers.md 6). */
+ * whole words only. */
 #include "text/chain.h"
 
 #include <string.h>

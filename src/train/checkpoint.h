@@ -1,4 +1,4 @@
-/* Checkpoints: folders step-N that are whole or not there (decisions D24).
+/* Checkpoints: folders step-N that are whole or not there.
  *
  * A folder holds state.json and parameters.safetensors with, for every parameter that learns, its f32 master and
  * AdamW's two moments. It is written as step-N.part, synced, then renamed; the last `keep` stay. */

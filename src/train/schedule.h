@@ -1,4 +1,4 @@
-/* Learning rates over the steps of a run (llava.md 7). */
+/* Learning rates over the steps of a run. */
 #ifndef SN_TRAIN_SCHEDULE_H
 #define SN_TRAIN_SCHEDULE_H
 

@@ -1,5 +1,5 @@
 /* A part's configuration as a table: which field, which key, what holds where the key is absent, which range. The
- * values are checked once, here, and are trusted afterwards (decisions D13). */
+ * values are checked once, here, and are trusted afterwards. */
 #ifndef SN_WEIGHTS_CONFIG_H
 #define SN_WEIGHTS_CONFIG_H
 

@@ -1,4 +1,4 @@
-/* GGUF, versions 2 and 3 (formats.md 3): key-values, tensor infos, then the data from an aligned place on. One cursor
+/* GGUF, versions 2 and 3: key-values, tensor infos, then the data from an aligned place on. One cursor
  * walks the directory; it knows how many bytes are left and never reads beyond them. */
 #include "weights/gguf.h"
 

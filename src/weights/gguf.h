@@ -1,4 +1,4 @@
-/* The key-value part of GGUF files (formats.md 3): hyper-parameters, tokenizer, names.
+/* The key-value part of GGUF files: hyper-parameters, tokenizer, names.
  *
  * A source that was opened from a GGUF file carries it as source->gguf. Values stay in the mapped file; nothing is
  * copied until it is asked for. */

@@ -1,4 +1,4 @@
-/* Layouts: how the authors' names become ours (decisions D9, D13).
+/* Layouts: how the authors' names become ours.
  *
  * A table of rules is written once beside the part it belongs to and composed by prefixes. A rule never moves
  * data: it names a tensor, or a block of its rows. What shards or deltas add is said by the binding. */
@@ -36,7 +36,7 @@ typedef struct sn_names {
     const char *canonical_prefix, *published_prefix;
     sn_source *const *sources; /* shards of one model, usually one */
     int num_sources;
-    sn_source *delta; /* added to sources[0]: t = base + delta (llava.md 4.4); NULL = none */
+    sn_source *delta; /* added to sources[0]: t = base + delta; NULL = none */
     const sn_lora *lora; /* merged into what the sources hold; NULL = none */
     bool partial; /* tensors that the rules know and the graph does not ask for are no surprise (a tower's last layers) */
 } sn_names;

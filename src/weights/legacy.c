@@ -1,4 +1,4 @@
-/* PyTorch's form of before 1.6 (formats.md 2.2): five pickles one after the other (a magic number, the version, what
+/* PyTorch's form of before 1.6: five pickles one after the other (a magic number, the version, what
  * the machine was, the object, the keys of its storages), then each storage in the order of the keys. */
 #include "base/map.h"
 #include "weights/torch.h"

@@ -1,4 +1,4 @@
-/* Arrays as numpy writes them (formats.md 4). */
+/* Arrays as numpy writes them. */
 #ifndef SN_WEIGHTS_NPY_H
 #define SN_WEIGHTS_NPY_H
 

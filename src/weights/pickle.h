@@ -1,4 +1,4 @@
-/* A restricted unpickler (formats.md 2.1): it can build containers and tensors and nothing else.
+/* A restricted unpickler: it can build containers and tensors and nothing else.
  *
  * There is no Python here. A global name is looked up in a fixed list and only ever means "a dict", "a tensor
  * of this storage", or an inert object that keeps its arguments; nothing is imported or called. Every opcode

@@ -1,4 +1,4 @@
-/* safetensors (formats.md 1): u64 length, a JSON object of that length, the data. */
+/* safetensors: u64 length, a JSON object of that length, the data. */
 #include "base/json.h"
 #include "weights/source.h"
 

@@ -54,7 +54,7 @@ typedef struct sn_source {
 } sn_source;
 
 /* Opens a file (safetensors, PyTorch's zip archives and older streams, GGUF, npy, npz), or a folder's weights in the
- * order of formats.md 1 (model.safetensors, its index, pytorch_model.bin, its index, one other file). A Git LFS
+ * order of transformers (model.safetensors, its index, pytorch_model.bin, its index, one other file). A Git LFS
  * pointer, an unfinished download and folders of sharded training are recognised and named. */
 sn_status sn_source_open(const char *path, sn_source **out, sn_error *error);
 

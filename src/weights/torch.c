@@ -1,4 +1,4 @@
-/* PyTorch's zip archives (formats.md 2): data.pkl says which tensors there are, data/<key> hold the storages. */
+/* PyTorch's zip archives: data.pkl says which tensors there are, data/<key> hold the storages. */
 #include "weights/torch.h"
 
 #include "weights/zip.h"

@@ -1,4 +1,4 @@
-/* Writing safetensors (formats.md 1, "Writing": what transformers reads), PyTorch archives, npy and GGUF. Every file is written aside and
+/* Writing safetensors (what transformers reads), PyTorch archives, npy and GGUF. Every file is written aside and
  * renamed: a file that is there is whole. */
 #ifndef SN_WEIGHTS_WRITER_H
 #define SN_WEIGHTS_WRITER_H

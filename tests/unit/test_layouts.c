@@ -115,7 +115,7 @@ static void test_projector_prefixes(void **state) {
     close_model(plain);
 }
 
-/* Empty, packed and misshapen projectors are named (users/llava.md 33). */
+/* Empty, packed and misshapen projectors are named. */
 static void test_projector_damage(void **state) {
     place *p = *state;
     const char *llm = in(p, golden(p, P), "vicuna"), *vision = in(p, golden(p, P), "clip"), *pretrain = in(p, golden(p, P), "llava-pretrain"), *dir = folder(p, "damage");
@@ -241,7 +241,7 @@ static void test_tower_inside(void **state) {
     close_model(o);
 }
 
-/* The tower and projector of H as an mmproj file, without the tower's last block (users/llava.md 1). */
+/* The tower and projector of H as an mmproj file, without the tower's last block. */
 static const char *mmproj(place *p, const char *name, int blocks, uint32_t block_count, int32_t feature_layer) {
     static const char *const parts[][2] = {
         {"embeddings.class_embedding", "class_embd"}, {"embeddings.patch_embedding", "patch_embd"}, {"embeddings.position_embedding", "position_embd"}, {"pre_layrnorm", "pre_ln"}, {"post_layernorm", "post_ln"},
@@ -406,7 +406,7 @@ static void test_delta_on_the_wrong_base(void **state) {
 
 /* ---- templates, ids, configurations ---- */
 
-/* The name of the folder does not decide what evidence decides, and where it decides it is said (users/llava.md 17). */
+/* The name of the folder does not decide what evidence decides, and where it decides it is said. */
 static void test_template_does_not_hang_on_the_folder(void **state) {
     place *p = *state;
     static const char *const names[] = {"01", "llama-2-x", "mpt", "my.model.v0"};
@@ -429,7 +429,7 @@ static void test_template_does_not_hang_on_the_folder(void **state) {
     close_model(o);
 }
 
-/* Three sources name the special ids; the tokenizer's hold (users/llava.md 19), further ends are taken from all. */
+/* Three sources name the special ids; the tokenizer's hold, further ends are taken from all. */
 static void test_special_ids(void **state) {
     place *p = *state;
     const char *source = golden(p, H), *dir = folder(p, "ids");

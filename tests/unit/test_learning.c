@@ -169,7 +169,7 @@ static void test_lora(void **state) {
 }
 
 /* Stage 1 with marks around the picture: of the token table exactly their two rows learn, and the projector's file
- * brings them to a language model that has not seen them (llava.md 4.3, 7). */
+ * brings them to a language model that has not seen them. */
 static void test_marks(void **state) {
     place *p = *state;
     const char *from = golden(p, "llava/train-stage1/model/llava"), *to = folder(p, "marked");

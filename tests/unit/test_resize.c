@@ -192,7 +192,7 @@ static void test_crops(void **state) {
     }
 }
 
-/* image.md 4: 640 x 427 with 224 for the shorter side is 335 wide, not 336. */
+/* 640 x 427 with 224 for the shorter side is 335 wide, not 336. */
 static void test_sizes(void **state) {
     (void)state;
     static const struct { const char *chain; int size, longest, width, height, want_width, want_height; } cases[] = {

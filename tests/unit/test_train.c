@@ -113,7 +113,7 @@ static void test_resumed_run_is_the_same(void **state) {
     sn_free(resumed);
 }
 
-/* Two passes of one sample are the batch of two: the loss of the case, whatever the cut (llama.md 7). */
+/* Two passes of one sample are the batch of two: the loss of the case, whatever the cut. */
 static void test_passes_are_one_batch(void **state) {
     fixture *f = *state;
     watcher one = {0}, two = {0};

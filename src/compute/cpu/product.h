@@ -5,7 +5,7 @@
  * Either operand may be stored transposed; b may be a weight in its stored type, whose rows are converted
  * a panel at a time into cache. The order of summation of one output depends on k alone: of a chunk of
  * terms, lane l of a vector sums l, l + LANES, ..., then the lanes are added as a binary tree, then the chunks in order. So a row of `a` gives the same bits
- * whatever other rows stand beside it, and for any number of threads (decision D11).
+ * whatever other rows stand beside it, and for any number of threads.
  *
  * Large products go to oneDNN where that is ahead (DENSE_ROWS in product.c); its order of summation is its own, so the
  * promise holds for up to 16 rows of `a`, which never go there. */
@@ -20,7 +20,7 @@ typedef struct sn_operand {
     const float *data;       /* floats, */
     int64_t stride;          /* their rows that far apart */
     bool transposed;         /* the operand's rows are the stored columns */
-    bool rounded;            /* floats: to bf16, before they are multiplied (decision D10) */
+    bool rounded;            /* floats: to bf16, before they are multiplied */
 } sn_operand;
 
 typedef struct sn_product {
