@@ -53,6 +53,7 @@ void sn_free(void *memory) {
 }
 
 void sn_memory_huge(void *memory, size_t bytes) {
+    if (bytes < (size_t)32 << 20) return; /* what is rounded up to whole pages would be a large share */
     const uintptr_t page = (uintptr_t)2 << 20;
     uintptr_t begin = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + bytes) & ~(page - 1);
     if (end > begin) (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);

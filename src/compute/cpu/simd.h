@@ -27,7 +27,7 @@ typedef float vf __attribute__((vector_size(SN_VECTOR_BYTES)));
 typedef int32_t vi __attribute__((vector_size(SN_VECTOR_BYTES)));
 typedef uint16_t vh __attribute__((vector_size(SN_VECTOR_BYTES / 2)));
 typedef int8_t vb __attribute__((vector_size(SN_VECTOR_BYTES / 4)));
-typedef float vf_any __attribute__((vector_size(SN_VECTOR_BYTES), aligned(4), may_alias));
+typedef float vf_any __attribute__((vector_size(SN_VECTOR_BYTES), aligned(1), may_alias)); /* rows of a mapped file may lie anywhere */
 
 SN_INLINE vf vf_load(const float *p) { return *(const vf_any *)p; }
 SN_INLINE void vf_store(float *p, vf v) { *(vf_any *)p = v; }
