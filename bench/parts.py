@@ -162,7 +162,7 @@ def pictures(arguments, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="build/tests/bench_parts", help="made by: ninja -C build tests/bench_parts")
+    parser.add_argument("--program", default="build/bench/parts")
     parser.add_argument("--vocabularies", help="without it, tokenizers are left out")
     parser.add_argument("--picture")
     parser.add_argument("--megabytes", type=float, default=10)
