@@ -3,6 +3,7 @@
  * What differs first has made all that follow differ, so it stands on top. A value of A is equal to B's when
  * |a - b| <= atol + rtol |b|, or both are NaN, or the same infinity. */
 #include "base/json.h"
+#include "base/progress.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "weights/source.h"
@@ -149,10 +150,15 @@ static sn_status compare_all(comparison *c, sn_error *error) {
     for (size_t i = 0; i < c->b->count; i++)
         if (!sn_source_find(c->a, c->b->tensors[i].name)) c->pairs[c->count++] = (pair){.name = c->b->tensors[i].name, .b = &c->b->tensors[i]};
     qsort(c->pairs, c->count, sizeof *c->pairs, compare_pairs);
-    for (size_t i = 0; i < c->count; i++) {
-        sn_status status = compare_tensor(c, &c->pairs[i], error);
-        if (status) return status;
+    sn_progress progress;
+    sn_status status = SN_OK;
+    sn_progress_begin(&progress, stderr, "tensors compared", "tensors", (int64_t)c->count);
+    for (size_t i = 0; i < c->count && !status; i++) {
+        status = compare_tensor(c, &c->pairs[i], error);
+        sn_progress_to(&progress, (int64_t)i + 1);
     }
+    sn_progress_end(&progress);
+    if (status) return status;
     for (size_t i = 0; i < c->count; i++) {
         const pair *p = &c->pairs[i];
         if (!counts(c, p)) continue;

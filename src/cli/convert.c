@@ -1,4 +1,5 @@
 /* sensorium convert IN OUT: a checkpoint of any readable kind as safetensors or GGUF, read back before it counts. */
+#include "base/progress.h"
 #include "cli/command.h"
 #include "decoders/llama_files.h"
 #include "decoders/llama_gguf.h"
@@ -213,7 +214,10 @@ static sn_status read_back(conversion *c, const char *out) {
     sn_source *back;
     sn_status status = sn_source_open(out, &back, c->error);
     if (status) return status;
+    sn_progress progress;
+    sn_progress_begin(&progress, stderr, "tensors read back", "tensors", (int64_t)c->count);
     for (size_t i = 0; i < c->count && !status; i++) {
+        sn_progress_to(&progress, (int64_t)i);
         const sn_source_tensor *t = sn_source_find(back, c->tensors[i].name);
         sn_weight read = {0};
         bool same = false;
@@ -222,6 +226,7 @@ static sn_status read_back(conversion *c, const char *out) {
         if (!status && !same) status = sn_fail(c->error, SN_ERROR_IO, "%s: tensor %s did not come back as it was written", out, c->tensors[i].name);
         sn_weight_release(&read);
     }
+    sn_progress_end(&progress);
     if (!status && back->count != c->count) status = sn_fail(c->error, SN_ERROR_IO, "%s: wrote %zu tensors, found %zu", out, c->count, back->count);
     sn_source_close(back);
     return status;

@@ -4,6 +4,7 @@
  * opens it, but what does not fit is reported instead of refused. The facts are gathered into one JSON object;
  * `--json` prints it, otherwise a table is printed from the same object. */
 #include "base/json.h"
+#include "base/progress.h"
 #include "base/utf8.h"
 #include "base/cpu.h"
 #include "cli/command.h"
@@ -98,16 +99,22 @@ static sn_status count_not_finite(const sn_source_tensor *t, int64_t *nan, int64
 static sn_status verify(sn_source *const *sources, int num_sources, json_t **out, sn_error *error) {
     *out = json_array();
     sn_status status = *out ? SN_OK : sn_fail_memory(error);
+    sn_progress progress;
+    int64_t total = 0, done = 0;
+    for (int s = 0; s < num_sources; s++) total += (int64_t)sources[s]->count;
+    sn_progress_begin(&progress, stderr, "tensors read", "tensors", total);
     for (int s = 0; s < num_sources && !status; s++) {
         status = sn_source_verify(sources[s], error);
         for (size_t i = 0; i < sources[s]->count && !status; i++) {
             const sn_source_tensor *t = &sources[s]->tensors[i];
             int64_t nan, infinite;
+            sn_progress_to(&progress, done++);
             status = count_not_finite(t, &nan, &infinite, error);
             if (!status && (nan || infinite))
                 json_array_append_new(*out, json_pack("{s:s, s:s, s:I, s:I}", "name", t->name, "file", t->file, "nan", (json_int_t)nan, "infinite", (json_int_t)infinite));
         }
     }
+    sn_progress_end(&progress);
     return status;
 }
 
