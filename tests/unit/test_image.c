@@ -5,6 +5,7 @@
 #include "media/formats.h"
 #include "tests/unit/check.h"
 
+#include <png.h>
 #include <stdlib.h>
 #include <string.h>
 #include <webp/encode.h>
@@ -213,6 +214,38 @@ static void test_alpha(void **state) {
     sn_free(bytes);
 }
 
+/* The same four colours with and without alpha, and by a palette, are the same pixels; a picture one pixel wide is no grey one. */
+static void test_forms(void **state) {
+    (void)state;
+    static const uint8_t colours[4][4] = {{255, 0, 0, 255}, {0, 200, 0, 0}, {0, 0, 90, 0}, {250, 240, 10, 255}};
+    static const struct { int width, height; } sizes[] = {{16, 12}, {5, 1}, {1, 5}};
+    static const uint32_t forms[] = {PNG_FORMAT_RGB, PNG_FORMAT_RGBA, PNG_FORMAT_RGB_COLORMAP};
+    for (int s = 0; s < 3; s++) {
+        int width = sizes[s].width, height = sizes[s].height;
+        for (int f = 0; f < 3; f++) {
+            uint8_t pixels[16 * 12 * 4], map[4 * 3], file[4096];
+            int channels = f == 0 ? 3 : f == 1 ? 4 : 1;
+            for (int i = 0; i < width * height; i++) {
+                int colour = i % width * 2 / width + 2 * (i / width * 2 / height);
+                if (f == 2) pixels[i] = (uint8_t)colour;
+                else memcpy(pixels + i * channels, colours[colour], (size_t)channels);
+            }
+            for (int i = 0; i < 4; i++) memcpy(map + 3 * i, colours[i], 3);
+            png_image out = {.version = PNG_IMAGE_VERSION, .width = (uint32_t)width, .height = (uint32_t)height, .format = forms[f], .colormap_entries = 4};
+            png_alloc_size_t size = sizeof file;
+            assert_true(png_image_write_to_memory(&out, file, &size, 0, pixels, 0, map));
+            sn_image image;
+            sn_error error = {0};
+            assert_ok(sn_image_decode("forms.png", file, size, NULL, &image, &error), error);
+            assert_int_equal(image.width, width);
+            assert_int_equal(image.height, height);
+            assert_int_equal(image.channels, 3);
+            for (int i = 0; i < width * height; i++) assert_memory_equal(image.pixels + 3 * i, colours[i % width * 2 / width + 2 * (i / width * 2 / height)], 3);
+            sn_image_free(&image);
+        }
+    }
+}
+
 /* WebP's alpha too, over white: (200 * 51 + 255 * 204) / 255 = 244. */
 static void test_webp_alpha(void **state) {
     (void)state;
@@ -280,7 +313,7 @@ static void test_without_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_by_name), cmocka_unit_test(test_every_beginning_is_refused), cmocka_unit_test(test_damage), cmocka_unit_test(test_absurd_sizes),
-        cmocka_unit_test(test_damaged_checksum), cmocka_unit_test(test_bmp_run_lengths), cmocka_unit_test(test_bmp_bits), cmocka_unit_test(test_bmp_masks_beyond_the_file), cmocka_unit_test(test_alpha), cmocka_unit_test(test_webp_alpha),
+        cmocka_unit_test(test_damaged_checksum), cmocka_unit_test(test_bmp_run_lengths), cmocka_unit_test(test_bmp_bits), cmocka_unit_test(test_bmp_masks_beyond_the_file), cmocka_unit_test(test_alpha), cmocka_unit_test(test_forms), cmocka_unit_test(test_webp_alpha),
         cmocka_unit_test(test_exif_block), cmocka_unit_test(test_upright), cmocka_unit_test(test_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

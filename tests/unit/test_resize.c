@@ -153,6 +153,21 @@ static void process(const sn_image_processor *p, const sn_image *image, float *p
 }
 
 /* 16384 x 1 and 1 x 16384, cropped and padded, need neither the long strip nor the square. */
+/* A board of single black and white pixels, made small with antialias, is grey; without it would be stripes. */
+static void test_checkerboard(void **state) {
+    (void)state;
+    sn_image board = noise(1024, 1024, 3);
+    for (int i = 0; i < 1024 * 1024 * 3; i++) board.pixels[i] = (i / 3 % 1024 + i / 3 / 1024) % 2 ? 255 : 0;
+    for (int filter = 0; filter < 2; filter++) {
+        sn_resize r = whole(224, 224, filter ? SN_FILTER_BICUBIC : SN_FILTER_BILINEAR);
+        sn_image grey = resize(&board, &r);
+        for (int y = 2; y < 222; y++)
+            for (int x = 2; x < 222; x++) assert_in_range(grey.pixels[3 * (224 * y + x)], 126, 129);
+        sn_image_free(&grey);
+    }
+    sn_image_free(&board);
+}
+
 static void test_thin_pictures(void **state) {
     (void)state;
     float *planes = malloc(3 * 56 * 56 * sizeof *planes);
@@ -330,7 +345,7 @@ static void test_without_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand), cmocka_unit_test(test_fast_is_plain), cmocka_unit_test(test_windows), cmocka_unit_test(test_canvas), cmocka_unit_test(test_thin_pictures),
+        cmocka_unit_test(test_by_hand), cmocka_unit_test(test_fast_is_plain), cmocka_unit_test(test_windows), cmocka_unit_test(test_canvas), cmocka_unit_test(test_checkerboard), cmocka_unit_test(test_thin_pictures),
         cmocka_unit_test(test_crops), cmocka_unit_test(test_sizes), cmocka_unit_test(test_spellings), cmocka_unit_test(test_absurd_configs), cmocka_unit_test(test_uncropped),
         cmocka_unit_test(test_interpolation_of_a_ramp), cmocka_unit_test(test_without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);

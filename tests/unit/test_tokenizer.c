@@ -245,6 +245,21 @@ static void test_sentinels_of_t5(void **state) {
     sn_free(folder);
 }
 
+/* T5's normaliser folds blanks of every kind; a character that its pieces lack is the unknown token, and no error. */
+static void test_blanks_of_t5(void **state) {
+    static const char *const spellings[] = {"Hi there I'm good", "Hi  there I'm good", " Hi there\tI'm good ", "Hi\nthere I'm  good", "Hi there I'm good\n\n"};
+    char *folder = path_of("components/tokenize/t5-unigram/model");
+    sn_error error = {0};
+    for (int slow = 0; slow < 2; slow++) {
+        sn_tokenizer *t;
+        assert_ok(sn_tokenizer_open(folder, slow, &t, &error), error);
+        for (int i = 0; i < 5; i++) assert_ids(t, spellings[i], NULL, SN_ENCODE_SPECIAL_ENDS, "28 116 58 34 43 76 3 94 113 113 25 1");
+        assert_ids(t, "id: {x} \u4f60\u597d", NULL, SN_ENCODE_SPECIAL_ENDS, "161 25 8 3 489 122 326 3 2 1");
+        sn_tokenizer_close(t);
+    }
+    sn_free(folder);
+}
+
 /* ---- streams ---- */
 
 static const char *const every_case[] = {
@@ -502,7 +517,7 @@ int main(void) {
         cmocka_unit_test(test_words_of_a_user),
         cmocka_unit_test(test_user_defined_and_unused_pieces),
         cmocka_unit_test(test_meaning_of_expressions),
-        cmocka_unit_test(test_sentinels_of_t5),
+        cmocka_unit_test(test_sentinels_of_t5), cmocka_unit_test(test_blanks_of_t5),
         cmocka_unit_test(test_streams_join_to_the_whole),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_known_ids_of_a_long_text),
