@@ -11,7 +11,7 @@ static bool encode_word(const sn_chain *c, sn_word_cache *cache, const char *wor
     if (known) return known > 0;
     size_t from = out->count;
     if (!c->model_class->encode(c->model, word, length, flags, out)) return false;
-    sn_word_cache_keep(cache, word, length, out->data + from, out->count - from);
+    if (out->count > from) sn_word_cache_keep(cache, word, length, out->data + from, out->count - from);
     return true;
 }
 

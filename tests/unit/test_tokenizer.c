@@ -260,6 +260,19 @@ static void test_blanks_of_t5(void **state) {
     sn_free(folder);
 }
 
+/* A vocabulary without an unknown token makes no ids of a word that it lacks: found by fuzzing. */
+static void test_words_without_ids(void **state) {
+    sn_tokenizer *t = open_text("{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0.5]]}}");
+    sn_ids ids = {0};
+    sn_error error = {0};
+    char text[6000];
+    memset(text, 'b', sizeof text); /* long enough for words to be remembered */
+    assert_ok(sn_tokenizer_encode(t, text, sizeof text, NULL, 0, &ids, &error), error);
+    assert_int_equal(ids.count, 0);
+    sn_ids_free(&ids);
+    sn_tokenizer_close(t);
+}
+
 /* ---- streams ---- */
 
 static const char *const every_case[] = {
@@ -517,7 +530,7 @@ int main(void) {
         cmocka_unit_test(test_words_of_a_user),
         cmocka_unit_test(test_user_defined_and_unused_pieces),
         cmocka_unit_test(test_meaning_of_expressions),
-        cmocka_unit_test(test_sentinels_of_t5), cmocka_unit_test(test_blanks_of_t5),
+        cmocka_unit_test(test_sentinels_of_t5), cmocka_unit_test(test_blanks_of_t5), cmocka_unit_test(test_words_without_ids),
         cmocka_unit_test(test_streams_join_to_the_whole),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_known_ids_of_a_long_text),
