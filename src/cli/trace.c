@@ -215,11 +215,7 @@ static sn_status embed_pictures(sn_tracer *t, const inputs *in, float *vectors) 
     sn_status status = sn_load_pictures(m, in->pictures, in->num_pictures, NULL, &pixels, t->error);
     if (status) return status;
     sn_trace_put(&t->trace, "pixel_values", SN_TYPE_F32, pixel_shape(m, in->num_pictures), pixels);
-    sn_clip_image_program context = {m, in->num_pictures};
-    sn_program *program;
-    const char *result = c->has_projection ? "embed.image" : "vision.pooled";
-    status = sn_engine_program(m->engine, &(sn_program_key){.owner = m->store, .part = "image", .a = in->num_pictures}, sn_clip_build_image, &context, m->store, &result, 1, &program, t->error);
-    if (!status) status = sn_engine_run(m->engine, program, (const void *const[]){pixels}, NULL, NULL, (float *const[]){vectors}, t->error);
+    status = sn_clip_embed_pictures(m, pixels, in->num_pictures, vectors, t->error);
     sn_free(pixels);
     if (status) return status;
     /* vision.hidden: all hidden states on top of each other; vision.output: the selected one */
@@ -250,29 +246,6 @@ static sn_status embed_pictures(sn_tracer *t, const inputs *in, float *vectors) 
     return status;
 }
 
-static sn_status embed_texts(sn_tracer *t, const inputs *in, float *vectors) {
-    sn_model *m = t->model;
-    const sn_clip *c = m->own;
-    sn_ids ids = {0}, positions = {0};
-    int32_t starts[SN_MAX_MEDIA + 1] = {0}, at[SN_MAX_MEDIA];
-    sn_status status = m->tokenizer ? SN_OK : sn_fail(t->error, SN_ERROR_INPUT, "the model has no tokenizer");
-    for (int i = 0; i < in->num_texts && !status; i++) {
-        status = sn_tokenizer_encode(m->tokenizer, in->texts[i], strlen(in->texts[i]), NULL, SN_ENCODE_SPECIAL_ENDS, &ids, t->error);
-        starts[i + 1] = (int32_t)ids.count, at[i] = (int32_t)ids.count - 1;
-        if (!status && ids.count - (size_t)starts[i] > (size_t)c->text.max_positions) status = sn_fail(t->error, SN_ERROR_INPUT, "a text of %zu tokens, the model takes %lld", ids.count - (size_t)starts[i], (long long)c->text.max_positions);
-        for (int32_t k = starts[i]; k < starts[i + 1] && !status; k++)
-            if (!sn_ids_add(&positions, k - starts[i])) status = sn_fail_memory(t->error);
-    }
-    sn_clip_text_program context = {m, (int64_t)ids.count, in->num_texts};
-    sn_program *program;
-    const char *result = "embed.text";
-    if (!status) status = sn_engine_program(m->engine, &(sn_program_key){.owner = m->store, .part = "text", .a = (int64_t)ids.count, .b = in->num_texts}, sn_clip_build_text, &context, m->store, &result, 1, &program, t->error);
-    if (!status) status = sn_engine_run(m->engine, program, (const void *const[]){ids.data, positions.data, starts, at}, NULL, NULL, (float *const[]){vectors}, t->error);
-    sn_ids_free(&ids);
-    sn_ids_free(&positions);
-    return status;
-}
-
 static sn_status run_embed(sn_tracer *t) {
     inputs in;
     sn_status status = read_inputs(t, &in);
@@ -284,7 +257,7 @@ static sn_status run_embed(sn_tracer *t) {
     float *similar = sn_alloc((size_t)(in.num_pictures * in.num_texts) + 1, sizeof *similar);
     if (!pictures || !texts || !similar) status = sn_fail_memory(t->error);
     if (!status && in.num_pictures) status = embed_pictures(t, &in, pictures);
-    if (!status && in.num_texts) status = embed_texts(t, &in, texts);
+    if (!status && in.num_texts) status = sn_clip_embed_texts(t->model, in.texts, in.num_texts, texts, t->error);
     for (int i = 0; i < in.num_pictures && !status; i++)
         for (int j = 0; j < in.num_texts; j++) {
             double dot = 0, a = 0, b = 0;

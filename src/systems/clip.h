@@ -26,6 +26,11 @@ typedef struct sn_clip_text_program {
 } sn_clip_text_program;
 void sn_clip_build_text(sn_graph *g, const void *context);
 
+/* One run each. pixels [count, 3, H, W] → vectors [count, projection], without a projection what the tower pools; texts →
+ * [count, projection]. Not normalised. */
+sn_status sn_clip_embed_pictures(sn_model *model, const float *pixels, int count, float *vectors, sn_error *error);
+sn_status sn_clip_embed_texts(sn_model *model, const char *const *texts, int count, float *vectors, sn_error *error);
+
 extern const sn_embedder sn_clip_embedder;
 
 #endif

@@ -1,24 +1,18 @@
 /* Models that were never published: made of fresh parts and of parts of others, taught, and opened like any. */
 #include "base/file.h"
 #include "systems/compose.h"
-#include "tests/unit/check.h"
+#include "tests/unit/folders.h"
+#include "text/trainer.h"
 #include "train/run.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "text/trainer.h"
+static char *inside(const place *f, const char *name) { return sn_path_join(f->path, name); }
 
-typedef struct fixture {
-    char folder[64];
-    sn_error error;
-} fixture;
-
-static char *in(const fixture *f, const char *name) { return sn_path_join(f->folder, name); }
-
-static void write_text(fixture *f, const char *name, const char *text) {
-    char *path = in(f, name);
+static void write_inside(place *f, const char *name, const char *text) {
+    char *path = inside(f, name);
     assert_ok(sn_write_file(path, text, strlen(text), &f->error), f->error);
     sn_free(path);
 }
@@ -29,10 +23,9 @@ static const char talk[] =
     " {\"from\": \"human\", \"value\": \"Is there a bee?\"}, {\"from\": \"gpt\", \"value\": \"No.\"}]}]";
 
 static int setup(void **state) {
-    fixture *f = sn_alloc(1, sizeof *f);
-    strcpy(f->folder, "/tmp/compose-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
-    char *words = in(f, "words");
+    place_setup(state);
+    place *f = *state;
+    char *words = inside(f, "words");
     int learnt;
     sn_tokenizer_trainer *trainer = sn_tokenizer_trainer_new(SN_TRAINER_SENTENCEPIECE);
     char *command = sn_format("mkdir %s", words);
@@ -42,32 +35,22 @@ static int setup(void **state) {
     sn_tokenizer_trainer_free(trainer);
     sn_free(command);
     sn_free(words);
-    write_text(f, "talk.json", talk);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    fixture *f = *state;
-    char *command = sn_format("rm -rf %s", f->folder);
-    assert_int_equal(system(command), 0);
-    sn_free(command);
-    sn_free(f);
+    write_inside(f, "talk.json", talk);
     return 0;
 }
 
 static void keep_loss(void *context, const sn_step_report *report) { *(double *)context = report->loss; }
 
 /* A stage over the one conversation: `model` is the recipe's first part, the result lies in the fixture's folder `save`. */
-static sn_status learn(fixture *f, const char *model, const char *stage, int steps, const char *save, double *loss) {
+static sn_status learn(place *f, const char *model, const char *stage, int steps, const char *save, double *loss) {
     const char *root = getenv("SN_GOLDENS") ? getenv("SN_GOLDENS") : "tests/goldens";
     char *text = sn_format("model:\n%sstage: %s\ntemplate: hf\ndata:\n  - path: %s/talk.json\n    images: %s/../../models/demo/scenes\noptimizer:\n  lr: 0.01\nsteps: %d\nsave:\n  folder: %s/%s\n", model,
-                           stage, f->folder, root, steps, f->folder, save);
-    char *path = in(f, "recipe.yaml");
+                           stage, f->path, root, steps, f->path, save);
+    char *path = inside(f, "recipe.yaml");
     sn_recipe *recipe;
     sn_training training;
     sn_export exported = {0};
-    write_text(f, "recipe.yaml", text);
+    write_inside(f, "recipe.yaml", text);
     sn_status status = sn_recipe_read(path, NULL, 0, &recipe, &f->error);
     sn_free(text);
     sn_free(path);
@@ -82,15 +65,15 @@ static sn_status learn(fixture *f, const char *model, const char *stage, int ste
     return status;
 }
 
-static char *fresh_model(const fixture *f) {
+static char *fresh_model(const place *f) {
     return sn_format("  tokenizer: %s/words\n  fresh:\n    vision: {hidden_size: 32, intermediate_size: 64, layers: 1, heads: 2, image_size: 56, patch_size: 14}\n"
-                     "    llm: {hidden_size: 32, intermediate_size: 64, layers: 1, heads: 2, context: 128, tied: true}\n    connector: true\n", f->folder);
+                     "    llm: {hidden_size: 32, intermediate_size: 64, layers: 1, heads: 2, context: 128, tied: true}\n    connector: true\n", f->path);
 }
 
 /* All parts fresh: the conversation is soon known by heart, and what was saved is a model like any. */
 static void test_fresh_parts_learn(void **state) {
-    fixture *f = *state;
-    char *model = fresh_model(f), *saved = in(f, "fresh");
+    place *f = *state;
+    char *model = fresh_model(f), *saved = inside(f, "fresh");
     double loss = 100;
     assert_ok(learn(f, model, "whole", 60, "fresh", &loss), f->error);
     assert_true(loss < 0.1);
@@ -108,8 +91,8 @@ static void test_fresh_parts_learn(void **state) {
 
 /* Answers are learnt, and </s> behind each of them, though another turn follows the first. */
 static void test_every_answer_ends(void **state) {
-    fixture *f = *state;
-    char *model = fresh_model(f), *saved = in(f, "fresh");
+    place *f = *state;
+    char *model = fresh_model(f), *saved = inside(f, "fresh");
     double loss;
     assert_ok(learn(f, model, "whole", 1, "fresh", &loss), f->error);
     sn_engine *engine;
@@ -137,8 +120,8 @@ static void test_every_answer_ends(void **state) {
     sn_free(saved);
 }
 
-static bool same_tensor(const fixture *f, const char *a, const char *b, const char *name) {
-    char *paths[] = {in(f, a), in(f, b)};
+static bool same_tensor(const place *f, const char *a, const char *b, const char *name) {
+    char *paths[] = {inside(f, a), inside(f, b)};
     sn_source *sources[2];
     const sn_source_tensor *t[2];
     sn_error error = {0};
@@ -156,8 +139,8 @@ static bool same_tensor(const fixture *f, const char *a, const char *b, const ch
 
 /* Tower and language model of one model with a fresh connector: stage 1 moves the connector alone, and leaves a whole folder. */
 static void test_parts_of_others(void **state) {
-    fixture *f = *state;
-    char *model = fresh_model(f), *parts = sn_format("  vision: %s/fresh\n  llm: %s/fresh\n  fresh: {connector: true}\n", f->folder, f->folder);
+    place *f = *state;
+    char *model = fresh_model(f), *parts = sn_format("  vision: %s/fresh\n  llm: %s/fresh\n  fresh: {connector: true}\n", f->path, f->path);
     static const char tower[] = "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", table[] = "language_model.model.embed_tokens.weight", connector[] = "multi_modal_projector.linear_1.weight";
     double loss;
     assert_ok(learn(f, model, "whole", 2, "fresh", &loss), f->error);
@@ -170,7 +153,7 @@ static void test_parts_of_others(void **state) {
 }
 
 static void test_what_cannot_be_composed(void **state) {
-    fixture *f = *state;
+    place *f = *state;
     double loss;
     const struct { const char *model, *says; } cases[] = {
         {"  fresh:\n    vision: {hidden_size: 32, intermediate_size: 64, layers: 1, heads: 2, image_size: 56, patch_size: 14}\n    llm: {hidden_size: 32, intermediate_size: 64, layers: 1, heads: 2, context: 128}\n", "model.tokenizer"},
@@ -185,10 +168,10 @@ static void test_what_cannot_be_composed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_fresh_parts_learn, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_every_answer_ends, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_parts_of_others, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_what_cannot_be_composed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fresh_parts_learn, setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_every_answer_ends, setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_parts_of_others, setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_composed, setup, place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* Training runs on the small reference model: the same numbers however a step is cut, stopped or started again. */
 #include "base/file.h"
-#include "tests/unit/check.h"
+#include "tests/unit/folders.h"
 #include "train/run.h"
 #include "train/schedule.h"
 
@@ -9,42 +9,20 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct fixture {
-    char folder[64];
-    sn_error error;
-} fixture;
-
-static int setup(void **state) {
-    fixture *f = sn_alloc(1, sizeof *f);
-    strcpy(f->folder, "/tmp/train-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    fixture *f = *state;
-    char *command = sn_format("rm -rf %s", f->folder);
-    assert_int_equal(system(command), 0);
-    sn_free(command);
-    sn_free(f);
-    return 0;
-}
-
-static char *write_text(fixture *f, const char *name, const char *text) {
-    char *path = sn_path_join(f->folder, name);
+static char *write_inside(place *f, const char *name, const char *text) {
+    char *path = sn_path_join(f->path, name);
     assert_ok(sn_write_file(path, text, strlen(text), &f->error), f->error);
     return path;
 }
 
 /* A recipe over the case llava/train-stage2, saving into a folder of the fixture; `more` is added to it. */
-static char *recipe_text(fixture *f, const char *save, const char *more) {
+static char *recipe_text(place *f, const char *save, const char *more) {
     const char *root = getenv("SN_GOLDENS");
     if (!root) root = "tests/goldens";
     return sn_format("model:\n  llm: %s/llava/train-stage2/model/llava\n  vision: %s/llava/train-stage2/model/clip\nstage: stage2\n"
                      "data:\n  - path: %s/llava/train-stage2/inputs/data.json\n    images: %s/llava/train-stage2\n"
                      "optimizer:\n  lr: 2.0e-4\n  max_grad_norm: 1.0\nschedule:\n  name: cosine\n  warmup_ratio: 0.2\n"
-                     "steps: 5\nseed: 3\nsave:\n  folder: %s/%s\n  every: 2\n%s", root, root, root, root, f->folder, save, more);
+                     "steps: 5\nseed: 3\nsave:\n  folder: %s/%s\n  every: 2\n%s", root, root, root, root, f->path, save, more);
 }
 
 typedef struct watcher {
@@ -61,8 +39,8 @@ static void on_step(void *context, const sn_step_report *r) {
     if (w->cancel_after && r->step + 1 >= w->cancel_after) atomic_store(&w->cancel, true);
 }
 
-static sn_status run(fixture *f, const char *save, const char *more, watcher *w, char **exported) {
-    char *text = recipe_text(f, save, more), *path = write_text(f, "recipe.yaml", text);
+static sn_status run(place *f, const char *save, const char *more, watcher *w, char **exported) {
+    char *text = recipe_text(f, save, more), *path = write_inside(f, "recipe.yaml", text);
     sn_recipe *recipe;
     sn_training training;
     *exported = NULL;
@@ -97,7 +75,7 @@ static void assert_same_file(const char *a, const char *b) {
 
 /* Stopped after two steps and begun again: the same bits as a run that never stopped. */
 static void test_resumed_run_is_the_same(void **state) {
-    fixture *f = *state;
+    place *f = *state;
     watcher w = {0};
     char *whole, *none, *resumed;
     assert_ok(run(f, "whole", "batch:\n  size: 2\n", &w, &whole), f->error);
@@ -115,7 +93,7 @@ static void test_resumed_run_is_the_same(void **state) {
 
 /* Two passes of one sample are the batch of two: the loss of the case, whatever the cut. */
 static void test_passes_are_one_batch(void **state) {
-    fixture *f = *state;
+    place *f = *state;
     watcher one = {0}, two = {0};
     char *a, *b;
     assert_ok(run(f, "one", "batch:\n  size: 2\n", &one, &a), f->error);
@@ -128,14 +106,14 @@ static void test_passes_are_one_batch(void **state) {
 
 /* A checkpoint of another recipe is refused; a full disk leaves the last whole one. */
 static void test_checkpoints_are_guarded(void **state) {
-    fixture *f = *state;
+    place *f = *state;
     watcher w = {.cancel_after = 2};
     char *none;
     assert_int_equal(run(f, "run", "batch:\n  size: 2\n", &w, &none), SN_ERROR_CANCELLED);
     w = (watcher){0};
     assert_int_equal(run(f, "run", "batch:\n  size: 1\n", &w, &none), SN_ERROR_INPUT);
     assert_non_null(strstr(f->error.message, "another recipe"));
-    char *two = sn_format("%s/run/step-2", f->folder), *four = sn_format("%s/run/step-4", f->folder);
+    char *two = sn_format("%s/run/step-2", f->path), *four = sn_format("%s/run/step-4", f->path);
     assert_true(sn_is_directory(two));
     sn_output_fail_at(8);
     assert_int_equal(run(f, "run", "batch:\n  size: 2\n", &w, &none), SN_ERROR_IO);
@@ -147,19 +125,19 @@ static void test_checkpoints_are_guarded(void **state) {
 }
 
 static void test_recipes_are_checked(void **state) {
-    fixture *f = *state;
+    place *f = *state;
     const struct {
         const char *more, *says;
     } cases[] = {{"bach:\n  size: 2\n", "bach"}, {"batch:\n  size: many\n", "size"}, {"broken: maybe\n", "broken"}, {"epochs: -1\n", "epochs"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char *text = recipe_text(f, "x", cases[i].more), *path = write_text(f, "bad.yaml", text);
+        char *text = recipe_text(f, "x", cases[i].more), *path = write_inside(f, "bad.yaml", text);
         sn_recipe *recipe;
         assert_int_equal(sn_recipe_read(path, NULL, 0, &recipe, &f->error), SN_ERROR_USAGE);
         if (!strstr(f->error.message, cases[i].says) || !strstr(f->error.message, "line")) fail_msg("%s: the error says: %s", cases[i].more, f->error.message);
         sn_free(text);
         sn_free(path);
     }
-    char *text = recipe_text(f, "x", ""), *path = write_text(f, "good.yaml", text);
+    char *text = recipe_text(f, "x", ""), *path = write_inside(f, "good.yaml", text);
     const char *good[] = {"optimizer.lr=1e-4", "batch.size=3"}, *bad[] = {"optimizer.lr=0"}, *unknown[] = {"optimizer.rate=1"};
     sn_recipe *recipe;
     assert_ok(sn_recipe_read(path, good, 2, &recipe, &f->error), f->error);
@@ -173,10 +151,10 @@ static void test_recipes_are_checked(void **state) {
 }
 
 static void test_data_sets(void **state) {
-    fixture *f = *state;
+    place *f = *state;
     sn_dataset *d;
-    char *tsv = write_text(f, "captions.tsv", "a.png\ta red ball\r\nb.png\ttwo boats\n"), *lines = write_text(f, "data.jsonl", "{\"image\": \"a.png\", \"caption\": \"a red ball\"}\n");
-    char *empty = write_text(f, "empty.json", "[]"), *odd = write_text(f, "odd.tsv", "no tab here\n");
+    char *tsv = write_inside(f, "captions.tsv", "a.png\ta red ball\r\nb.png\ttwo boats\n"), *lines = write_inside(f, "data.jsonl", "{\"image\": \"a.png\", \"caption\": \"a red ball\"}\n");
+    char *empty = write_inside(f, "empty.json", "[]"), *odd = write_inside(f, "odd.tsv", "no tab here\n");
     assert_ok(sn_dataset_open(tsv, NULL, &d, &f->error), f->error);
     assert_int_equal(sn_dataset_count(d), 2);
     assert_string_equal(sn_json_string(json_array_get(json_object_get(sn_dataset_sample(d, 0), "conversations"), 1), "value"), "a red ball");
@@ -218,8 +196,8 @@ static void test_schedules(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_resumed_run_is_the_same, setup, teardown), cmocka_unit_test_setup_teardown(test_passes_are_one_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_checkpoints_are_guarded, setup, teardown), cmocka_unit_test_setup_teardown(test_recipes_are_checked, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_data_sets, setup, teardown), cmocka_unit_test(test_shuffle_is_a_permutation), cmocka_unit_test(test_schedules)};
+        cmocka_unit_test_setup_teardown(test_resumed_run_is_the_same, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_passes_are_one_batch, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoints_are_guarded, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_recipes_are_checked, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_data_sets, place_setup, place_teardown), cmocka_unit_test(test_shuffle_is_a_permutation), cmocka_unit_test(test_schedules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
