@@ -3,8 +3,8 @@
 #include "train/run.h"
 
 #include "base/file.h"
-#include "generate/answer.h"
 #include "systems/compose.h"
+#include "train/batches.h"
 #include "train/report.h"
 #include "train/schedule.h"
 
@@ -23,27 +23,12 @@ static double now(void) {
 
 void sn_training_close(sn_training *t) {
     sn_trainer_close(&t->trainer);
-    for (int i = 0; i < t->num_sets; i++) sn_dataset_close(t->sets[i]);
-    sn_free(t->sets);
+    sn_data_close(t);
     sn_free(t->groups);
     sn_model_close(t->model);
     sn_free(t->composed);
     sn_engine_free(t->engine);
     *t = (sn_training){0};
-}
-
-static sn_status open_data(sn_training *t, sn_error *error) {
-    const sn_recipe *r = t->recipe;
-    t->sets = sn_alloc(r->data_count, sizeof *t->sets);
-    if (!t->sets) return sn_fail_memory(error);
-    for (unsigned i = 0; i < r->data_count; i++) {
-        sn_status status = sn_dataset_open(r->data[i].path, r->data[i].images, &t->sets[i], error);
-        if (status) return status;
-        t->num_sets++;
-        t->samples += (int64_t)sn_dataset_count(t->sets[i]);
-    }
-    t->steps = r->steps ? r->steps : (t->samples * r->epochs + r->batch.size - 1) / r->batch.size;
-    return SN_OK;
 }
 
 /* A model with fresh parts is made once, in save.folder/model, and opened from there ever after. */
@@ -99,7 +84,7 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     if (!status) status = compose(out, fresh, &files, error);
     if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
     if (!status && !out->model->system->sample) status = sn_fail(error, SN_ERROR_SUPPORT, "%s cannot be trained", out->model->system->title);
-    if (!status) status = open_data(out, error);
+    if (!status) status = sn_data_open(out, error);
     if (!status) status = read_learning(out, error);
     if (!status) status = open_trainer(out, error);
     if (!status) out->trainer.recompute = r->recompute;
@@ -111,162 +96,17 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     return status;
 }
 
-/* ---- samples ---- */
-
-static const json_t *sample_at(const sn_training *t, int64_t index, const sn_dataset **set) {
-    for (int i = 0; i < t->num_sets; i++) {
-        int64_t count = (int64_t)sn_dataset_count(t->sets[i]);
-        if (index < count) {
-            *set = t->sets[i];
-            return sn_dataset_sample(t->sets[i], (size_t)index);
-        }
-        index -= count;
-    }
-    return NULL;
-}
-
-/* A sample's ids and labels, cut to the window, and its pictures. */
-static sn_status prepare(const sn_training *t, int64_t index, bool pictures, sn_sample *sample, float **pixels, const char **id, bool *cut, sn_error *error) {
-    const sn_dataset *set = NULL;
-    const json_t *object = sample_at(t, index, &set);
-    const char *template = t->recipe->template ? t->recipe->template : strcmp(t->recipe->stage, "stage1") == 0 ? "plain" : "v1";
-    size_t window = t->recipe->max_length ? t->recipe->max_length : (size_t)t->model->lm.max_positions;
-    char *paths[SN_MAX_MEDIA] = {0};
-    *pixels = NULL, *cut = false;
-    *id = sn_json_string(object, "id");
-    sn_status status = t->model->system->sample(t->model, template, object, sample, error);
-    if (status) return status;
-    *cut = sample->ids.count > window;
-    if (*cut) sample->ids.count = sample->labels.count = window;
-    for (int i = 0; i < sample->num_media && pictures && !status; i++)
-        if (!(paths[i] = sn_path_join(sn_dataset_images(set), sample->media[i]))) status = sn_fail_memory(error);
-    if (!status && pictures) status = sn_load_pictures(t->model, (const char *const *)paths, sample->num_media, NULL, pixels, error);
-    for (int i = 0; i < SN_MAX_MEDIA; i++) sn_free(paths[i]);
-    return status;
-}
-
-static void free_sample(sn_sample *sample) {
-    sn_ids_free(&sample->ids);
-    sn_ids_free(&sample->labels);
-}
-
-/* Counts, names and skips; or lets the run stop, as the recipe says. */
-static sn_status skip(sn_training *t, int64_t index, const char *id, sn_status status, sn_error *error) {
-    char name[64];
-    snprintf(name, sizeof name, "number %lld", (long long)index);
-    if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, id ? id : name, error->message);
-    t->state.skipped++;
-    return t->recipe->broken || status == SN_ERROR_MEMORY ? status : SN_OK;
-}
-
-static sn_status nothing_learnt(const sn_sample *sample, bool cut, sn_error *error) {
-    return sn_fail(error, SN_ERROR_INPUT, cut ? "no learnt token within %zu positions: the answer lies behind max_length" : "no learnt token in %zu positions", sample->ids.count);
-}
-
-sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *error) {
-    int64_t most_pictures = 0;
-    *out = (sn_data_report){.samples = t->samples};
-    for (int64_t i = 0; i < t->samples; i++) {
-        sn_sample sample = {0};
-        float *pixels;
-        const char *id;
-        bool cut;
-        sn_status status = prepare(t, i, false, &sample, &pixels, &id, &cut, error);
-        int64_t learnt = status ? 0 : sn_sample_learnt(&sample);
-        if (!status && !learnt) status = nothing_learnt(&sample, cut, error), out->without_labels++;
-        else if (status) out->broken++;
-        else out->usable++;
-        out->cut += cut;
-        out->pictures += sample.num_media;
-        if (sample.num_media > most_pictures) most_pictures = sample.num_media;
-        if ((int64_t)sample.ids.count > out->longest) out->longest = (int64_t)sample.ids.count;
-        out->learnt += learnt;
-        free_sample(&sample);
-        if (status) skip(t, i, id, status, error);
-    }
-    t->state.skipped = 0;
-    *error = (sn_error){0};
-    if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
-    unsigned rows = t->recipe->batch.micro;
-    return sn_trainer_memory(&t->trainer, out->longest * rows, rows, most_pictures * rows, &out->pass_memory, error);
-}
-
 /* ---- one step ---- */
 
-typedef struct batch {
-    sn_sample *samples;
-    float **pixels;
-    json_t *ids; /* of the samples, for metrics.jsonl */
-    int count;
-    int64_t learnt, tokens;
-} batch;
-
-static void free_batch(batch *b) {
-    for (int i = 0; i < b->count; i++) {
-        free_sample(&b->samples[i]);
-        sn_free(b->pixels[i]);
-    }
-    sn_free(b->samples);
-    sn_free(b->pixels);
-    json_decref(b->ids);
-    *b = (batch){0};
-}
-
-static sn_status load_batch(sn_training *t, int64_t step, batch *b, sn_error *error) {
-    unsigned size = t->recipe->batch.size;
-    *b = (batch){.samples = sn_alloc(size, sizeof *b->samples), .pixels = sn_alloc(size, sizeof *b->pixels), .ids = json_array()};
-    sn_status status = b->samples && b->pixels && b->ids ? SN_OK : sn_fail_memory(error);
-    for (unsigned i = 0; i < size && !status; i++) {
-        int64_t place = step * size + i, epoch = place / t->samples;
-        if (!t->recipe->steps && epoch >= t->recipe->epochs) break; /* the last step takes what is left */
-        int64_t index = (int64_t)sn_shuffled(t->recipe->seed, (uint64_t)epoch, (uint64_t)(place % t->samples), (uint64_t)t->samples);
-        sn_sample *sample = &b->samples[b->count];
-        const char *id = NULL;
-        bool cut;
-        *sample = (sn_sample){0};
-        status = prepare(t, index, true, sample, &b->pixels[b->count], &id, &cut, error);
-        int64_t learnt = status ? 0 : sn_sample_learnt(sample);
-        if (!status && !learnt) status = nothing_learnt(sample, cut, error);
-        if (status) {
-            sn_free(b->pixels[b->count]);
-            free_sample(sample);
-            status = skip(t, index, id, status, error);
-            continue;
-        }
-        json_array_append_new(b->ids, id ? json_string(id) : json_integer(index));
-        b->learnt += learnt, b->tokens += (int64_t)sample->ids.count, b->count++;
-    }
-    if (status) free_batch(b);
-    return status;
-}
-
-/* A pass of n samples from number `from` on, with their pictures side by side (sn_free pass.pixels). */
-static sn_status pass_of(const sn_training *t, const batch *b, int from, int n, sn_pass *pass, sn_error *error) {
-    size_t size = 3 * (size_t)t->model->image_size * (size_t)t->model->image_size;
-    int64_t learnt = 0;
-    int pictures = 0;
-    for (int i = from; i < from + n; i++) pictures += b->samples[i].num_media, learnt += sn_sample_learnt(&b->samples[i]);
-    float *pixels = sn_alloc((size_t)pictures * size + 1, sizeof *pixels);
-    if (!pixels) return sn_fail_memory(error);
-    for (int i = from, at = 0; i < from + n; i++) {
-        if (b->samples[i].num_media) memcpy(pixels + (size_t)at * size, b->pixels[i], (size_t)b->samples[i].num_media * size * sizeof *pixels);
-        at += b->samples[i].num_media;
-    }
-    /* every pass divides by the tokens of the whole step; by the rule of 2023, by its own and by the number of passes */
-    int micro = (int)t->recipe->batch.micro, passes = (b->count + micro - 1) / micro;
-    *pass = (sn_pass){.samples = b->samples + from, .num_samples = n, .pixels = pixels, .pictures = pictures, .count = t->recipe->loss.count ? (double)learnt * passes : (double)b->learnt};
-    return SN_OK;
-}
-
 /* All passes of a step; with `look`, the first tensor that is not finite is the error. */
-static sn_status gradients(sn_training *t, const batch *b, bool look, double *loss, sn_error *error) {
+static sn_status gradients(sn_training *t, const sn_batch *b, bool look, double *loss, sn_error *error) {
     sn_status status = SN_OK;
     *loss = 0;
     for (int from = 0; from < b->count && !status; from += (int)t->recipe->batch.micro) {
         int n = b->count - from < (int)t->recipe->batch.micro ? b->count - from : (int)t->recipe->batch.micro;
         sn_pass pass;
         float part = 0;
-        if ((status = pass_of(t, b, from, n, &pass, error))) break;
+        if ((status = sn_batch_pass(t, b, from, n, &pass, error))) break;
         if (look) status = sn_trainer_find_bad(&t->trainer, &pass, error);
         else status = sn_trainer_gradients(&t->trainer, &pass, from > 0, &part, error);
         if (look && status == SN_ERROR_NUMERIC && strstr(error->message, "computed again")) status = SN_OK; /* not this pass */
@@ -277,7 +117,7 @@ static sn_status gradients(sn_training *t, const batch *b, bool look, double *lo
 }
 
 /* The error of a step whose loss or gradients are not finite: which tensor was the first. */
-static sn_status not_finite(sn_training *t, const batch *b, const sn_step_report *report, sn_error *error) {
+static sn_status not_finite(sn_training *t, const sn_batch *b, const sn_step_report *report, sn_error *error) {
     sn_error where = {0};
     double loss;
     gradients(t, b, true, &loss, &where);
@@ -287,18 +127,15 @@ static sn_status not_finite(sn_training *t, const batch *b, const sn_step_report
 
 sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
     double begun = now(), loss;
-    batch b;
-    sn_status status = load_batch(t, t->state.step, &b, error);
+    sn_batch b;
+    sn_status status = sn_batch_load(t, t->state.step, &b, error);
     t->state.skipped = 0;
     if (status) return status;
     int count = b.count;
-    if (b.count > (int)t->recipe->batch.micro) {
-        for (int i = (int)t->recipe->batch.micro; i < b.count; i++) free_sample(&b.samples[i]), sn_free(b.pixels[i]);
-        b.count = (int)t->recipe->batch.micro;
-    }
+    sn_batch_cut(&b, (int)t->recipe->batch.micro);
     if (b.count) status = gradients(t, &b, false, &loss, error);
     *seconds = b.count ? (now() - begun) * count / b.count : 0;
-    free_batch(&b);
+    sn_batch_free(&b);
     return status;
 }
 
@@ -307,8 +144,8 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     double begun = now(), factor = sn_schedule_factor((sn_schedule_kind)r->schedule.name, r->schedule.warmup_ratio, t->state.step, t->steps);
     sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
                               .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
-    batch b;
-    sn_status status = load_batch(t, t->state.step, &b, error);
+    sn_batch b;
+    sn_status status = sn_batch_load(t, t->state.step, &b, error);
     if (status) return status;
     *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
     if (b.count) status = gradients(t, &b, false, &report->loss, error);
@@ -316,7 +153,7 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     if (!status && b.count && (!isfinite(report->loss) || !isfinite(report->grad_norm)))
         status = not_finite(t, &b, report, error);
     if (!status && b.count) sn_trainer_update(&t->trainer, &o, factor, report->grad_norm);
-    free_batch(&b);
+    sn_batch_free(&b);
     if (status) return status;
     t->state.step++;
     report->step = t->state.step, report->steps = t->steps, report->seconds = now() - begun;

@@ -1,0 +1,27 @@
+/* The samples of a run: its data sets opened, and the samples of one step loaded and cut into passes. */
+#ifndef SN_TRAIN_BATCHES_H
+#define SN_TRAIN_BATCHES_H
+
+#include "train/run.h"
+
+/* Opens the recipe's data sets into training->sets and counts samples and steps. */
+sn_status sn_data_open(sn_training *training, sn_error *error);
+void sn_data_close(sn_training *training);
+
+typedef struct sn_batch {
+    sn_sample *samples;
+    float **pixels;
+    json_t *ids; /* of the samples, for metrics.jsonl */
+    int count;
+    int64_t learnt, tokens;
+} sn_batch;
+
+/* The samples of the step of that number (0 = the first). Samples that cannot be used are missing from it. */
+sn_status sn_batch_load(sn_training *training, int64_t step, sn_batch *batch, sn_error *error);
+void sn_batch_cut(sn_batch *batch, int count); /* keeps the first ones */
+void sn_batch_free(sn_batch *batch);
+
+/* A pass of n samples from number `from` on, with their pictures side by side (sn_free pass.pixels). */
+sn_status sn_batch_pass(const sn_training *training, const sn_batch *batch, int from, int n, sn_pass *pass, sn_error *error);
+
+#endif
