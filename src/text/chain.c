@@ -41,7 +41,7 @@ static sn_status encode(const void *engine, const char *text, size_t length, boo
         if (!status && !sn_ids_add(out, token->id)) status = sn_fail_memory(error);
         done = end;
     }
-    if (!status) status = encode_words(c, normal.data + done, normal.length - done, first && done == 0, flags, out, error);
+    if (!status && done < normal.length) status = encode_words(c, normal.data + done, normal.length - done, first && done == 0, flags, out, error);
     sn_buf_free(&normal);
     return status;
 }

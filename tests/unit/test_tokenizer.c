@@ -273,6 +273,17 @@ static void test_words_without_ids(void **state) {
     sn_tokenizer_close(t);
 }
 
+/* BERT's normaliser leaves nothing of a control character: found by fuzzing. */
+static void test_text_that_vanishes(void **state) {
+    sn_tokenizer *t = open_text("{\"normalizer\": {\"type\": \"BertNormalizer\"}, \"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[UNK]\": 0, \"a\": 1}}}");
+    sn_ids ids = {0};
+    sn_error error = {0};
+    assert_ok(sn_tokenizer_encode(t, "\x17", 1, NULL, 0, &ids, &error), error);
+    assert_int_equal(ids.count, 0);
+    sn_ids_free(&ids);
+    sn_tokenizer_close(t);
+}
+
 /* ---- streams ---- */
 
 static const char *const every_case[] = {
@@ -530,7 +541,7 @@ int main(void) {
         cmocka_unit_test(test_words_of_a_user),
         cmocka_unit_test(test_user_defined_and_unused_pieces),
         cmocka_unit_test(test_meaning_of_expressions),
-        cmocka_unit_test(test_sentinels_of_t5), cmocka_unit_test(test_blanks_of_t5), cmocka_unit_test(test_words_without_ids),
+        cmocka_unit_test(test_sentinels_of_t5), cmocka_unit_test(test_blanks_of_t5), cmocka_unit_test(test_words_without_ids), cmocka_unit_test(test_text_that_vanishes),
         cmocka_unit_test(test_streams_join_to_the_whole),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_known_ids_of_a_long_text),

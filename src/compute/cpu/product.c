@@ -21,8 +21,7 @@ enum {
     DIRECT_B = 4,          /* rows of b read side by side, */
     DIRECT_A = 4,          /* by as many rows of a; more than two of those leave registers for: */
     DIRECT_NARROW = SN_VECTOR_BYTES == 64 ? 4 : 2,
-    DENSE_ROWS = 64,       /* rows of a from which oneDNN is ahead, */
-    DENSE_WIDTH = 384,     /* where n and k are no less than that (docs/performance.md) */
+    DENSE = 64,            /* m, n and k from which oneDNN is ahead (docs/performance.md) */
     DENSE_FLOATS = 1 << 20, /* of each operand that are converted for it at a time */
 };
 
@@ -332,7 +331,7 @@ static sn_dense read_source(const source *s, int64_t row, int64_t rows, int64_t 
 }
 
 static bool is_dense(const sn_product *p) {
-    return !p->add && p->m >= DENSE_ROWS && p->n >= DENSE_WIDTH && p->k >= DENSE_ROWS && (p->b.transposed || !p->a.transposed) && sn_onednn_has(SN_TYPE_F32);
+    return !p->add && p->m >= DENSE && p->n >= DENSE && p->k >= DENSE && (p->b.transposed || !p->a.transposed) && sn_onednn_has(SN_TYPE_F32);
 }
 
 /* Blocks of terms, of a's rows, of b's rows: so large that what must be converted of either fits into its room. False
@@ -364,7 +363,7 @@ static bool run_dense(const sn_product *p, int threads, float *scratch) {
 
 size_t sn_product_scratch(int64_t m, int64_t k, int threads) {
     int64_t direct = smaller(m, DIRECT_ROWS) * round_up(k, LANES), blocks = threads * (int64_t)OWN, dense = 2 * (int64_t)DENSE_FLOATS;
-    if (m < DENSE_ROWS || k < DENSE_ROWS || !sn_onednn_has(SN_TYPE_F32)) dense = 0;
+    if (m < DENSE || k < DENSE || !sn_onednn_has(SN_TYPE_F32)) dense = 0;
     blocks = direct > blocks ? direct : blocks;
     return (size_t)(dense > blocks ? dense : blocks) * sizeof(float);
 }

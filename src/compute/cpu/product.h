@@ -7,7 +7,7 @@
  * terms, lane l of a vector sums l, l + LANES, ..., then the lanes are added as a binary tree, then the chunks in order. So a row of `a` gives the same bits
  * whatever other rows stand beside it, and for any number of threads.
  *
- * Large products go to oneDNN where that is ahead (DENSE_ROWS in product.c); its order of summation is its own, so the
+ * Large products go to oneDNN where that is ahead (DENSE in product.c); its order of summation is its own, so the
  * promise holds for up to 16 rows of `a`, which never go there. */
 #ifndef SN_COMPUTE_CPU_PRODUCT_H
 #define SN_COMPUTE_CPU_PRODUCT_H
