@@ -158,8 +158,10 @@ SN_API void sn_chat_cancel(sn_chat *chat);
 /* Forgets all messages, the pending one included; the system sentence and the options stay. */
 SN_API void sn_chat_reset(sn_chat *chat);
 
-/* Where the pictures of an answer are found, for models that answer with pictures (FROMAGe): a file of published
- * embeddings (cc3m_embeddings*.pkl). NULL: nowhere. An error for models of text alone, or for a gallery of another model. */
+/* Where the pictures of an answer are found, for models that answer with pictures (FROMAGe): my.db of `sensorium
+ * index`, or published embeddings (cc3m_embeddings*.pkl, a folder of them, or a pattern). NULL: nowhere. An error for models of
+ * text alone, or for a gallery of another model. A picture of an answer that is not there any more, or cannot be read, is
+ * named to the log callback, and the next best one takes its place. */
 SN_API sn_status sn_chat_set_gallery(sn_chat *chat, const char *path, sn_error *error);
 
 /* The last answer, a list of parts: one text, or texts and the pictures that belong behind them. */

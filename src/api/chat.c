@@ -3,8 +3,8 @@
  * A message reaches the conversation only when it is answered, so that a failure leaves the conversation as it was. */
 #include "api/api.h"
 
+#include "gallery/gallery.h"
 #include "generate/conversation.h"
-#include "systems/fromage_gallery.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -21,8 +21,7 @@ struct sn_chat {
     sn_piece *pieces; /* the pending message: texts are its own, pictures held */
     size_t count, capacity;
     sn_parts answer; /* no parts: none */
-    sn_fromage_gallery gallery; /* without rows: none */
-    sn_finder finder;
+    sn_finder finder; /* without rows: none */
     sn_finish finish;
     atomic_bool cancel;
     sn_text_callback *on_text; /* of the present answer */
@@ -69,7 +68,7 @@ void sn_chat_free(sn_chat *c) {
     drop_answer(c);
     sn_conversation_free(c->conversation);
     sn_pictures_free(c->pictures);
-    sn_fromage_gallery_close(&c->gallery);
+    sn_finder_close(&c->finder);
     sn_free(c->pieces);
     sn_free(c->system);
     sn_arena_free(c->options.arena);
@@ -99,15 +98,21 @@ sn_status sn_chat_set_system(sn_chat *c, const char *text, sn_error *error) {
     return SN_OK;
 }
 
+static void tell(const sn_chat *c, const char *message) {
+    const sn_context *context = c->assistant->context;
+    if (context->on_log) context->on_log(context->log_user, message);
+}
+
 sn_status sn_chat_set_gallery(sn_chat *c, const char *path, sn_error *error) {
-    sn_fromage_gallery gallery = {0};
+    sn_finder finder = {0};
+    bool rounded = false;
     sn_status status = sn_api_need(c, "sn_chat_set_gallery", "chat", error);
     if (!status && path && !c->assistant->model->lm.query) status = sn_fail(error, SN_ERROR_USAGE, "sn_chat_set_gallery: %s answers with text alone", c->assistant->model->system->title);
-    if (!status && path) status = sn_fromage_gallery_open(path, c->assistant->model->lm.query_size, &gallery, error);
+    if (!status && path) status = sn_gallery_finder(c->assistant->model, path, &finder, &rounded, error);
     if (status) return status;
-    sn_fromage_gallery_close(&c->gallery);
-    c->gallery = gallery;
-    c->finder = (sn_finder){.rows = &c->gallery.rows, .scale = c->gallery.scale, .paths = c->gallery.paths};
+    if (rounded) tell(c, "the gallery was made by this model with its weights in another type: scores differ by rounding");
+    sn_finder_close(&c->finder);
+    c->finder = finder;
     return SN_OK;
 }
 
@@ -181,11 +186,12 @@ sn_status sn_chat_answer(sn_chat *c, sn_text_callback *text_callback, void *user
     drop_answer(c);
     c->on_text = text_callback, c->user = user;
     int before = sn_conversation_count(c->conversation);
-    sn_turn turn = {.options = &c->options.generate, .on_text = on_text, .on_id = on_id, .context = c, .cancel = &c->cancel, .finder = c->gallery.rows.rows ? &c->finder : NULL};
+    sn_turn turn = {.options = &c->options.generate, .on_text = on_text, .on_id = on_id, .context = c, .cancel = &c->cancel, .finder = c->finder.rows.rows ? &c->finder : NULL};
     sn_turn_result result = {0};
     status = say(c, error);
     if (!status) status = sn_conversation_answer(c->conversation, &turn, &result, error);
     bool empty = status || (!result.reply.text.length && result.reply.parts.count < 2);
+    for (size_t i = 0; i < result.reply.parts.num_left_out; i++) tell(c, result.reply.parts.left_out[i]);
     if (!status) keep_answer(c, &result.reply);
     if (empty) sn_conversation_cut(c->conversation, before);
     drop_pending(c);

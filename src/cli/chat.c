@@ -6,8 +6,8 @@
 #include "cli/common.h"
 #include "cli/terminal.h"
 #include "cli/show.h"
+#include "cli/gallery.h"
 #include "generate/conversation.h"
-#include "systems/fromage_gallery.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -32,8 +32,7 @@ typedef struct chat {
     bool json;
     bool closed; /* nobody reads what we print */
     double seconds_load;
-    sn_fromage_gallery gallery; /* rows of none: none was given */
-    sn_finder finder;
+    sn_finder finder; /* without rows: none was given, or it is empty */
     int show; /* sn_show */
     int64_t max_pictures;
     sn_buf page; /* the conversation as a page, where asked for */
@@ -74,26 +73,18 @@ static void print_piece(void *context, const char *text, size_t length) {
     atomic_store(c->interrupts, true);
 }
 
-/* A picture that cannot be decoded is not shown; what lies at an address is not fetched. */
-static bool usable(void *context, int64_t row) {
-    const char *path = ((const chat *)context)->gallery.paths[row];
-    sn_image image;
-    if (strstr(path, "://")) return true;
-    bool ok = !sn_image_open(path, NULL, &image, NULL);
-    if (ok) sn_image_free(&image);
-    return ok;
-}
-
 static sn_status open_gallery(chat *c, sn_error *error) {
     static const char *const words[] = {"off", "paths", "inline", NULL};
     const char *path = sn_argument(c->arguments, "gallery");
+    bool rounded;
     c->show = SN_SHOW_PATHS, c->max_pictures = 1;
     sn_status status = sn_argument_word(c->arguments, "pictures", words, &c->show, error);
     if (!status) status = sn_argument_integer(c->arguments, "max-pictures", 0, 64, &c->max_pictures, error);
     if (status || !path) return status;
     if (!c->model->lm.query) return sn_fail(error, SN_ERROR_USAGE, "chat: --gallery: %s answers with text alone", c->model->system->title);
-    status = sn_fromage_gallery_open(path, c->model->lm.query_size, &c->gallery, error);
-    c->finder = (sn_finder){.rows = &c->gallery.rows, .scale = c->gallery.scale, .paths = c->gallery.paths, .usable = usable, .context = c};
+    status = sn_gallery_finder(c->model, path, &c->finder, &rounded, error);
+    if (!status && rounded) sn_gallery_warn_rounded(path);
+    if (!status && !c->finder.rows.rows) fprintf(stderr, "sensorium: warning: %s holds no pictures\n", path);
     return status;
 }
 
@@ -107,16 +98,29 @@ static json_t *parts_json(const sn_parts *parts) {
     return list;
 }
 
+static json_t *texts_json(char *const *texts, size_t count) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_string(texts[i]));
+    return list;
+}
+
 static json_t *result_json(const chat *c, const sn_turn_result *r) {
     const sn_reply *reply = &r->reply;
     json_t *ids = json_array();
     for (size_t i = 0; i < reply->answer.ids.count; i++) json_array_append_new(ids, json_integer(reply->answer.ids.data[i]));
     json_int_t generated = (json_int_t)reply->answer.ids.count, prompt = r->prompt_positions;
-    return json_pack("{s:s%, s:o, s:s, s:s?, s:I, s:{s:I, s:I, s:I, s:I, s:{s:I}}, s:{s:f, s:f, s:f, s:f}, s:o}", "text", reply->text.data ? reply->text.data : "", reply->text.length,
+    return json_pack("{s:s%, s:o, s:s, s:s?, s:I, s:{s:I, s:I, s:I, s:I, s:{s:I}}, s:{s:f, s:f, s:f, s:f}, s:o, s:o}", "text", reply->text.data ? reply->text.data : "", reply->text.length,
                      "generated_ids", ids, "finish_reason", sn_finish_reason(reply), "stopped_by", reply->stopped_by, "seed", (json_int_t)c->options.seed,
                      "usage", "prompt_tokens", prompt, "completion_tokens", generated, "total_tokens", prompt + generated, "image_tokens", (json_int_t)r->picture_positions,
                      "prompt_tokens_details", "cached_tokens", (json_int_t)r->cached_positions,
-                     "seconds", "load", c->seconds_load, "pictures", r->seconds_pictures, "first_text", r->seconds_first, "total", r->seconds_total, "parts", parts_json(&reply->parts));
+                     "seconds", "load", c->seconds_load, "pictures", r->seconds_pictures, "first_text", r->seconds_first, "total", r->seconds_total, "parts", parts_json(&reply->parts),
+                     "left_out", texts_json(reply->parts.left_out, reply->parts.num_left_out));
+}
+
+/* Pictures that fit better and could not be shown, and how many are missing because of them. */
+static void tell_left_out(const chat *c, const sn_parts *parts) {
+    for (size_t i = 0; i < parts->num_left_out; i++) fprintf(stderr, "sensorium: warning: %s; the next one is taken\n", parts->left_out[i]);
+    if (parts->short_of && c->finder.rows.rows && c->max_pictures) fprintf(stderr, "sensorium: warning: the gallery has %d pictures less than asked for\n", parts->short_of);
 }
 
 static sn_status print_result(const chat *c, const sn_turn_result *r, sn_error *error) {
@@ -143,13 +147,14 @@ static sn_status ask(chat *c, const char *question, sn_error *error) {
     sn_status status = sn_conversation_add(c->conversation, SN_ROLE_USER, pieces, count, error);
     if (status) return status;
     sn_turn turn = {.options = &c->options, .on_text = c->json ? NULL : print_piece, .context = c, .cancel = c->interrupts,
-                    .finder = c->gallery.rows.rows && c->max_pictures ? &c->finder : NULL, .max_pictures = (int)c->max_pictures};
+                    .finder = c->finder.rows.rows && c->max_pictures ? &c->finder : NULL, .max_pictures = (int)c->max_pictures};
     status = sn_conversation_answer(c->conversation, &turn, &result, error);
     if (status || (result.reply.cancelled && !result.reply.text.length)) sn_conversation_cut(c->conversation, before);
     else drop_pictures(c);
     if (status) return status;
     status = c->json ? print_result(c, &result, error) : SN_OK;
     if (!c->json && !c->closed) sn_print("\n", 1);
+    tell_left_out(c, &result.reply.parts);
     for (size_t i = 0; !status && !c->json && !c->closed && i < result.reply.parts.count; i++)
         if (result.reply.parts.items[i].is_picture) sn_show_picture((sn_show)c->show, result.reply.parts.items[i].text);
     if (!status && sn_argument(c->arguments, "html")) status = sn_page_write(sn_argument(c->arguments, "html"), &c->page, question, &result.reply.parts, error);
@@ -314,7 +319,7 @@ static void close_chat(chat *c) {
     drop_pictures(c);
     sn_conversation_free(c->conversation);
     sn_pictures_free(c->pictures);
-    sn_fromage_gallery_close(&c->gallery);
+    sn_finder_close(&c->finder);
     sn_buf_free(&c->page);
     sn_model_close(c->model);
     sn_engine_free(c->engine);
@@ -346,7 +351,7 @@ static const sn_option options[] = {
     {"template", 0, "NAME", "another prompt template than the model's own"},
     {"system-prompt", 0, "TEXT", "another system sentence than the template's own"},
     {"load", 0, "FILE", "continue a conversation that /save has written"},
-    {"gallery", 'g', "FILE", "where pictures of the answer are found: published embeddings (cc3m_embeddings*.pkl)"},
+    {"gallery", 'g', "FILE", "where pictures of the answer are found: my.db of `sensorium index`, or published embeddings (cc3m_embeddings*.pkl)"},
     {"max-pictures", 0, "N", "pictures of each that the model asks for (1)"},
     {"pictures", 0, "HOW", "off | paths (the default) | inline: in terminals that can show them (kitty, sixel)"},
     {"html", 0, "FILE", "write the conversation as one page, with the pictures in it"},

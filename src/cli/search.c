@@ -3,10 +3,14 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/gallery.h"
+#include "cli/request.h"
+#include "cli/show.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { DIALOGUE_LIMIT = 64 << 20 };
 
 /* ---- the query: a sum of unit vectors ---- */
 
@@ -19,9 +23,31 @@ static sn_status add_part(const sn_gallery_model *m, bool picture, const char *p
     return status;
 }
 
+/* A conversation as chat's /save writes it, or {"prompt": [parts]}: texts and pictures in any order. */
+static sn_status add_dialogue(const sn_gallery_model *m, const char *path, float *sum, sn_error *error) {
+    sn_arena *arena = sn_arena_new();
+    char *folder = sn_path_parent(path);
+    float *vector = sn_alloc((size_t)m->width, sizeof *vector);
+    json_t *object = NULL;
+    sn_request request;
+    if (!arena || !folder || !vector) sn_fail_memory(error);
+    sn_status status = !arena || !folder || !vector ? SN_ERROR_MEMORY : sn_json_file(path, DIALOGUE_LIMIT, &object, error);
+    if (!status && (!m->model->lm.query || !m->model->system->prompt)) status = sn_fail(error, SN_ERROR_SUPPORT, "search: --dialogue: %s asks for no pictures in a dialogue; give words or -i PICTURE", m->model->system->title);
+    if (!status) status = sn_request_read(path, object, folder, arena, &request, error);
+    if (!status) status = sn_ask_dialogue(m->model, &request, &m->pictures, vector, error);
+    if (!status && !sn_unit(vector, m->width)) status = sn_fail(error, SN_ERROR_NUMERIC, "%s: the dialogue's vector is zero or not finite", path);
+    for (int64_t i = 0; i < m->width && !status; i++) sum[i] += vector[i];
+    json_decref(object);
+    sn_arena_free(arena);
+    sn_free(folder);
+    sn_free(vector);
+    return status;
+}
+
 static sn_status make_query(const sn_arguments *a, const sn_gallery_model *m, float *query, sn_error *error) {
     const char *part;
     sn_status status = SN_OK;
+    for (int i = 0; (part = sn_argument_at(a, "dialogue", i)) && !status; i++) status = add_dialogue(m, part, query, error);
     for (int i = 1; i < a->num_plain && !status; i++) status = add_part(m, false, a->plain[i], 1, query, error);
     for (int i = 0; (part = sn_argument_at(a, "image", i)) && !status; i++) status = add_part(m, true, part, 1, query, error);
     for (int i = 0; (part = sn_argument_at(a, "not", i)) && !status; i++) status = add_part(m, sn_is_file(part), part, -1, query, error);
@@ -75,16 +101,21 @@ static void add_escaped(sn_buf *out, const char *text, bool address) {
     }
 }
 
-/* One page; the pictures stay where they are and are shown small. */
+static void add_address(sn_buf *out, const char *path) {
+    if (!strstr(path, "://")) sn_buf_puts(out, "file://");
+    add_escaped(out, path, !strstr(path, "://"));
+}
+
+/* One page with small copies of the pictures in it; what cannot be read (an address) is left to the browser. */
 static sn_status write_page(const char *path, const sn_found *f, sn_error *error) {
     sn_buf page = {0};
     sn_buf_puts(&page, "<!doctype html><meta charset=\"utf-8\"><title>Found</title>\n<style>body{font:15px sans-serif;margin:2em}figure{display:inline-block;width:240px;margin:8px;vertical-align:top}"
                        "img{width:240px;height:180px;object-fit:contain;background:#eee}figcaption{overflow-wrap:anywhere}</style>\n");
     for (int64_t i = 0; i < f->count; i++) {
-        sn_buf_puts(&page, "<figure><a href=\"file://");
-        add_escaped(&page, f->file[i].path, true);
-        sn_buf_puts(&page, "\"><img loading=\"lazy\" alt=\"\" src=\"file://");
-        add_escaped(&page, f->file[i].path, true);
+        sn_buf_puts(&page, "<figure><a href=\"");
+        add_address(&page, f->file[i].path);
+        sn_buf_puts(&page, "\"><img loading=\"lazy\" alt=\"\" src=\"");
+        if (!sn_add_thumbnail(&page, f->file[i].path)) add_address(&page, f->file[i].path);
         sn_buf_printf(&page, "\"></a><figcaption>%.4f ", (double)f->file[i].score);
         add_escaped(&page, f->file[i].path, false);
         sn_buf_puts(&page, f->file[i].gone ? " (deleted since)</figcaption></figure>\n" : "</figcaption></figure>\n");
@@ -110,13 +141,15 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     sn_found found = {0};
     json_t *keep = NULL;
     float *query = NULL;
+    bool rounded = false;
     sn_status status = sn_argument_integer(a, "top", 1, 1000000, &k, error);
     if (!status) status = sn_argument_number(a, "min-score", -1, 1, &min_score, error);
-    if (!status && a->num_plain < 2 && !sn_argument_given(a, "image")) status = sn_fail(error, SN_ERROR_USAGE, "search: expected words or -i PICTURE; see `sensorium search --help`");
+    if (!status && a->num_plain < 2 && !sn_argument_given(a, "image") && !sn_argument_given(a, "dialogue")) status = sn_fail(error, SN_ERROR_USAGE, "search: expected words, -i PICTURE or --dialogue FILE; see `sensorium search --help`");
     if (!status) status = sn_gallery_open(a->plain[0], false, &gallery, error);
     if (!status) status = find_files(a, gallery, &keep, &files, error);
-    if (!status) status = sn_gallery_open_model(a, &files, &opened, error);
-    if (!status) status = sn_gallery_check(gallery, &opened.fingerprint, error);
+    if (!status) status = sn_gallery_open_model(a, gallery, &files, &opened, error);
+    if (!status) status = sn_gallery_check(gallery, &opened.fingerprint, &rounded, error);
+    if (!status && rounded) sn_gallery_warn_rounded(a->plain[0]);
     if (!status && !(query = sn_alloc((size_t)opened.vectors.width, sizeof *query))) status = sn_fail_memory(error);
     if (!status) status = make_query(a, &opened.vectors, query, error);
     if (!status) status = sn_gallery_search(gallery, query, k, min_score, sn_argument_given(a, "all"), &found, error);
@@ -130,6 +163,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
 }
 
 static const sn_option options[] = {{"image", 'i', "PATH", "look for files like this picture; may be given several times, and with words"},
+                                    {"dialogue", 0, "FILE", "what the model asks for at the end of a dialogue of texts and pictures (JSON)"},
                                     {"not", 0, "TEXT|PATH", "take this away from the query"},
                                     {"top", 'k', "N", "how many files (default 10)"},
                                     {"min-score", 0, "S", "only files with at least this cosine, -1 to 1"},

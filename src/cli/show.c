@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/terminal.h"
+#include "media/jpeg_writer.h"
 #include "media/resize.h"
 
 #include <stdio.h>
@@ -67,8 +68,9 @@ static void add_sixel(sn_buf *out, const sn_image *p) {
 }
 
 static bool open_small(const char *path, sn_image *out) {
+    static const sn_image_options upright = {.exif_apply = true, .alpha_white = true};
     sn_image image;
-    if (sn_image_open(path, NULL, &image, NULL)) return false;
+    if (sn_image_open(path, &upright, &image, NULL)) return false;
     int longest = image.width > image.height ? image.width : image.height;
     double factor = longest > WIDEST ? (double)WIDEST / longest : 1;
     int width = (int)(image.width * factor), height = (int)(image.height * factor);
@@ -93,6 +95,20 @@ void sn_show_picture(sn_show how, const char *path) {
     if (!text.failed && text.length) sn_print(text.data, text.length);
     sn_buf_free(&text);
     if (sn_print_text(path, strlen(path))) sn_print("\n", 1);
+}
+
+bool sn_add_thumbnail(sn_buf *page, const char *path) {
+    sn_image image;
+    sn_buf bytes = {0};
+    if (!open_small(path, &image)) return false;
+    bool ok = sn_jpeg_write(&image, 80, &bytes);
+    if (ok) {
+        sn_buf_puts(page, "data:image/jpeg;base64,");
+        add_base64(page, (const unsigned char *)bytes.data, bytes.length);
+    }
+    sn_image_free(&image);
+    sn_buf_free(&bytes);
+    return ok;
 }
 
 /* ---- the page ---- */

@@ -13,4 +13,7 @@ void sn_show_picture(sn_show how, const char *path);
 /* Adds a question and its answer to the page and writes it, whole, to the file. Pictures are part of the page. */
 sn_status sn_page_write(const char *file, sn_buf *page, const char *question, const sn_parts *parts, sn_error *error);
 
+/* A small copy of the picture as the address of an <img>, "data:…". False where it cannot be read; then nothing is added. */
+bool sn_add_thumbnail(sn_buf *page, const char *path);
+
 #endif

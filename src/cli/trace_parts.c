@@ -4,54 +4,45 @@
 #include "generate/answer.h"
 #include "generate/parts.h"
 #include "generate/processors.h"
-#include "systems/fromage_gallery.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef struct gallery {
-    sn_fromage_gallery published;
-    const json_t *unavailable;
-    sn_finder finder;
-} gallery;
-
-static bool usable(void *context, int64_t row) {
-    const gallery *g = context;
-    for (size_t i = 0; i < json_array_size(g->unavailable); i++) {
-        const char *gone = json_string_value(json_array_get(g->unavailable, i));
-        if (gone && strcmp(gone, g->published.paths[row]) == 0) return false;
+static bool usable(const void *context, const char *path) {
+    const json_t *unavailable = context;
+    for (size_t i = 0; i < json_array_size(unavailable); i++) {
+        const char *gone = json_string_value(json_array_get(unavailable, i));
+        if (gone && strcmp(gone, path) == 0) return false;
     }
     return true;
 }
 
-static sn_status open_gallery(sn_tracer *t, gallery *g) {
+static sn_status open_gallery(sn_tracer *t, sn_finder *g, sn_parts_request *r) {
     const char *path = sn_json_string(t->request, "model.gallery");
-    *g = (gallery){.unavailable = sn_json_at(t->options, "unavailable")};
-    if (!path || !t->model->lm.query) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: expected a gallery, for a model that finds pictures");
-    sn_status status = sn_fromage_gallery_open(sn_arena_format(t->arena, "%s/%s", t->folder, path), t->model->lm.query_size, &g->published, t->error);
-    g->finder = (sn_finder){.rows = &g->published.rows, .scale = g->published.scale, .paths = g->published.paths, .usable = usable, .context = g};
-    return status;
+    if (!path || !t->model->lm.query || !t->model->system->gallery) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: expected a gallery, for a model that finds pictures");
+    r->finder = g, r->usable = usable, r->context = sn_json_at(t->options, "unavailable");
+    return t->model->system->gallery(t->model, sn_arena_format(t->arena, "%s/%s", t->folder, path), g, t->error);
 }
 
 /* Scores of all rows for some queries, in the order of the gallery. */
-static sn_status scores_of(sn_tracer *t, const gallery *g, const float *queries, int n, float *scores) {
-    int64_t rows = g->published.rows.rows, width = g->published.rows.columns;
+static sn_status scores_of(sn_tracer *t, const sn_finder *g, const float *queries, int n, float *scores) {
+    int64_t rows = g->rows.rows, width = g->rows.columns;
     float *row = sn_alloc((size_t)width, sizeof *row);
     if (!row) return sn_fail_memory(t->error);
     for (int64_t r = 0; r < rows; r++) {
-        sn_weight_row_floats(&g->published.rows, r, row);
+        sn_weight_row_floats(&g->rows, r, row);
         for (int q = 0; q < n; q++) {
             double dot = 0;
             for (int64_t k = 0; k < width; k++) dot += (double)row[k] * (double)queries[q * width + k];
-            scores[q * rows + r] = (float)(dot * (double)g->published.scale[r] * (double)t->model->query_scale);
+            scores[q * rows + r] = (float)(dot * (double)g->scale[r] * (double)t->model->query_scale);
         }
     }
     sn_free(row);
     return SN_OK;
 }
 
-static sn_status put_found(sn_tracer *t, const gallery *g, const float *queries, int n) {
-    int64_t rows = g->published.rows.rows, width = g->published.rows.columns;
+static sn_status put_found(sn_tracer *t, const sn_finder *g, const float *queries, int n) {
+    int64_t rows = g->rows.rows, width = g->rows.columns;
     float *scores = sn_alloc((size_t)n * (size_t)rows + 1, sizeof *scores);
     sn_status status = scores ? scores_of(t, g, queries, n, scores) : sn_fail_memory(t->error);
     if (!status) {
@@ -118,7 +109,7 @@ static sn_status put_top2(sn_tracer *t, const sn_answer *answer, const sn_genera
 
 sn_status sn_trace_generate_parts(sn_tracer *t) {
     sn_model *m = t->model;
-    gallery g = {0};
+    sn_finder g = {0};
     sn_prompt prompt = {0};
     sn_lm_session session = {0};
     sn_sequence sequence = {0};
@@ -131,14 +122,14 @@ sn_status sn_trace_generate_parts(sn_tracer *t) {
     sn_status status = limits(t, &r, &words);
     if (!status) status = sn_request_options("request.json", t->options, &options, t->error);
     options.max_new_tokens = (int)words, options.mark = m->query_id;
-    if (!status) status = open_gallery(t, &g);
+    if (!status) status = open_gallery(t, &g, &r);
     if (!status) status = prompt_of(t, sn_json_at(t->request, "prompt"), &prompt, &pixels, &rows);
     if (!status) status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, t->error);
     if (!status && words) {
         sn_answer_request request = {.model = m, .prompt = &prompt, .rows = rows, .session = &session, .sequence = &sequence, .options = &options, .keep_logits = true, .all_ids = true};
         status = sn_answer_prompt(&request, &reply, t->error);
     }
-    r.from = words ? (int64_t)prompt.ids.count : 0, r.media = rows, r.finder = &g.finder;
+    r.from = words ? (int64_t)prompt.ids.count : 0, r.media = rows;
     for (size_t i = 0; i < reply.answer.ids.count && !status; i++)
         if (!sn_ids_add(&prompt.ids, reply.answer.ids.data[i])) status = sn_fail_memory(t->error);
     r.ids = prompt.ids.data, r.count = (int64_t)prompt.ids.count;
@@ -157,7 +148,7 @@ sn_status sn_trace_generate_parts(sn_tracer *t) {
     sn_sequence_free(&session, &sequence);
     sn_lm_session_close(&session);
     sn_prompt_free(&prompt);
-    sn_fromage_gallery_close(&g.published);
+    sn_finder_close(&g);
     sn_free(pixels);
     sn_free(rows);
     return status;
@@ -166,25 +157,28 @@ sn_status sn_trace_generate_parts(sn_tracer *t) {
 /* ---- retrieve ---- */
 
 /* One query: its embedding at the last position, the order of the gallery, and the answer where it is text alone. */
-static sn_status retrieve_one(sn_tracer *t, const gallery *g, const sn_parts_request *limits, const json_t *query, float *embedding, json_t *rankings, json_t *bests, json_t *outputs) {
+static sn_status retrieve_one(sn_tracer *t, const sn_finder *g, const sn_parts_request *limits, const json_t *query, float *embedding, json_t *rankings, json_t *bests, json_t *outputs) {
     sn_model *m = t->model;
     sn_prompt prompt = {0};
     sn_lm_session session = {0};
     sn_sequence sequence = {0}, empty = {0};
     sn_parts parts = {0};
     float *pixels = NULL, *rows = NULL;
-    int64_t n = g->published.rows.rows, found = 0;
+    int64_t n = g->rows.rows, found = 0;
     sn_hit *hits = sn_alloc((size_t)n, sizeof *hits);
     sn_status status = hits ? prompt_of(t, query, &prompt, &pixels, &rows) : sn_fail_memory(t->error);
     if (!status) status = sn_lm_session_open(&session, m->engine, m->store, &m->lm, SN_TYPE_F32, t->error);
     sn_lm_row row = {.sequence = &sequence, .ids = prompt.ids.data, .count = (int64_t)prompt.ids.count, .media = rows};
     if (!status) status = sn_lm_extend_query(&session, &row, 1, false, embedding, t->error);
-    if (!status) status = sn_find_rows(&g->finder, embedding, NULL, n, hits, &found, t->error);
+    if (!status) status = sn_find_rows(g, embedding, NULL, n, hits, &found, t->error);
     if (!status) {
         json_t *ranking = json_array();
         for (int64_t i = 0; i < found; i++) json_array_append_new(ranking, json_integer(hits[i].row));
         json_array_append_new(rankings, ranking);
-        json_array_append_new(bests, found ? json_string(g->published.paths[hits[0].row]) : json_null());
+        char *best = NULL;
+        status = found ? g->path(g, hits[0].row, &best, t->error) : SN_OK;
+        json_array_append_new(bests, best ? json_string(best) : json_null());
+        sn_free(best);
     }
     sn_parts_request r = *limits;
     r.session = &session, r.sequence = &empty, r.ids = prompt.ids.data, r.count = (int64_t)prompt.ids.count, r.media = rows;
@@ -201,17 +195,17 @@ static sn_status retrieve_one(sn_tracer *t, const gallery *g, const sn_parts_req
 }
 
 /* embed.gallery, embed.image and similarity, image by query. */
-static sn_status put_pictures(sn_tracer *t, const gallery *g, const float *queries, int n) {
+static sn_status put_pictures(sn_tracer *t, const sn_finder *g, const float *queries, int n) {
     sn_model *m = t->model;
     const json_t *images = sn_json_at(t->request, "images");
     int count = (int)json_array_size(images);
-    int64_t width = m->lm.query_size, rows = g->published.rows.rows;
+    int64_t width = m->lm.query_size, rows = g->rows.rows;
     const char **paths = sn_arena_alloc(t->arena, (size_t)count + 1, sizeof *paths);
     float *pixels = NULL, *keys = sn_alloc((size_t)(count + rows) * (size_t)width + 1, sizeof *keys), *similar = sn_alloc((size_t)count * (size_t)n + 1, sizeof *similar);
     sn_status status = paths && keys && similar ? SN_OK : sn_fail_memory(t->error);
     for (int64_t r = 0; r < rows && !status; r++) {
-        float *to = keys + r * width, factor = g->published.scale[r] * m->query_scale;
-        sn_weight_row_floats(&g->published.rows, r, to);
+        float *to = keys + r * width, factor = g->scale[r] * m->query_scale;
+        sn_weight_row_floats(&g->rows, r, to);
         for (int64_t k = 0; k < width; k++) to[k] *= factor;
     }
     if (!status) sn_trace_put(&t->trace, "gallery.embeddings", SN_TYPE_F32, SN_SHAPE(rows, width), keys);
@@ -242,7 +236,7 @@ static sn_status put_pictures(sn_tracer *t, const gallery *g, const float *queri
 }
 
 sn_status sn_trace_retrieve(sn_tracer *t) {
-    gallery g = {0};
+    sn_finder g = {0};
     const json_t *queries = sn_json_at(t->request, "queries");
     int n = (int)json_array_size(queries);
     int64_t words = 0;
@@ -250,8 +244,7 @@ sn_status sn_trace_retrieve(sn_tracer *t) {
     json_t *rankings = json_array(), *bests = json_array(), *outputs = json_array();
     float *embeddings = NULL;
     sn_status status = limits(t, &r, &words);
-    if (!status) status = open_gallery(t, &g);
-    r.finder = &g.finder;
+    if (!status) status = open_gallery(t, &g, &r);
     if (!status && !(embeddings = sn_alloc((size_t)n * (size_t)t->model->lm.query_size + 1, sizeof *embeddings))) status = sn_fail_memory(t->error);
     for (int i = 0; i < n && !status; i++)
         status = retrieve_one(t, &g, &r, json_array_get(queries, (size_t)i), embeddings + i * t->model->lm.query_size, rankings, bests, outputs);
@@ -260,7 +253,7 @@ sn_status sn_trace_retrieve(sn_tracer *t) {
     json_object_set_new(t->values, "ranking", rankings);
     json_object_set_new(t->values, "best", bests);
     json_object_set_new(t->values, "outputs", outputs);
-    sn_fromage_gallery_close(&g.published);
+    sn_finder_close(&g);
     sn_free(embeddings);
     return status;
 }

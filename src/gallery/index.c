@@ -1,9 +1,11 @@
 /* One run over the folders: what is there, what the database knows, and the difference.
  *
  * A file that has its size and time is not read. One that was changed is told by its hash; a new path with a known hash
- * whose old path is gone was moved and keeps its vector. Vectors are committed in batches: rows to the vector file,
- * sync, then the transaction that names them. */
+ * whose old path is gone was moved and keeps its vector. The others are read ahead (reader.h) and embedded one by one.
+ * Vectors are committed in batches: rows to the vector file, sync, then the transaction that names them. A row that the batch
+ * itself sets free is not used again before the next one, so a run that is killed never leaves a path with another's vector. */
 #include "gallery/private.h"
+#include "gallery/reader.h"
 
 #include "base/map.h"
 
@@ -89,10 +91,15 @@ typedef struct run {
     const sn_gallery_model *model;
     const sn_index_options *options;
     sn_index_report *report;
-    sqlite3_stmt *lookup, *by_hash, *touch, *move, *upsert, *drop_rows, *free_rows, *add_window, *take_free, *use_free;
+    sqlite3_stmt *lookup, *by_hash, *touch, *move, *upsert, *drop_rows, *free_rows, *add_window, *list_free, *use_free;
     int64_t last_run;
+    sn_reader *reader;
+    pending *ahead; /* of the files that are being read, in their order: file n in place n % BATCH */
+    uint64_t added, embedded;
     pending batch[BATCH];
     int num_batch;
+    int64_t free[BATCH]; /* rows that were free before the batch */
+    int num_free;
 } run;
 
 static sn_status hash_file(const char *path, char hash[33], sn_error *error) {
@@ -115,11 +122,18 @@ static sn_status release_rows(run *r, int64_t file, sn_error *error) {
     return status ? status : sn_gallery_step(r->g, r->drop_rows, error);
 }
 
-/* A vector into a free row, or behind the last. The free row stays listed until the commit. */
+static void list_free(run *r) {
+    for (r->num_free = 0; r->num_free < BATCH && sqlite3_step(r->list_free) == SQLITE_ROW;) {
+        int64_t row = sqlite3_column_int64(r->list_free, 0);
+        if (row >= 0 && row < r->g->vectors.rows) r->free[r->num_free++] = row;
+    }
+    sqlite3_reset(r->list_free);
+}
+
+/* A vector into a row that was free before, or behind the last. */
 static sn_status place_vector(run *r, const float *vector, int64_t *row, sn_error *error) {
-    bool reused = sqlite3_step(r->take_free) == SQLITE_ROW;
-    *row = reused ? sqlite3_column_int64(r->take_free, 0) : r->g->vectors.rows;
-    sqlite3_reset(r->take_free);
+    bool reused = r->num_free > 0;
+    *row = reused ? r->free[--r->num_free] : r->g->vectors.rows;
     if (!reused) return sn_vectors_append(&r->g->vectors, vector, 1, error);
     sqlite3_bind_int64(r->use_free, 1, *row);
     sn_status status = sn_gallery_step(r->g, r->use_free, error);
@@ -155,6 +169,7 @@ static sn_status commit(run *r, sn_error *error) {
     int64_t before = r->g->vectors.rows;
     if (!r->num_batch) return SN_OK;
     sn_status status = sn_gallery_run(r->g, "BEGIN IMMEDIATE", error);
+    if (!status) list_free(r);
     for (int i = 0; i < r->num_batch && !status; i++) status = write_one(r, &r->batch[i], error);
     if (!status) status = sn_vectors_sync(&r->g->vectors, error);
     if (!status) status = write_rows_count(r, error);
@@ -174,15 +189,18 @@ static sn_status commit(run *r, sn_error *error) {
     return status;
 }
 
-/* Reads, embeds, and puts the file into the batch. */
-static sn_status take(run *r, const found *f, const char *hash, sn_error *error) {
-    pending *p = &r->batch[r->num_batch];
+/* Waits for the oldest of the files that are being read, embeds it, and puts it into the batch. */
+static sn_status embed_next(run *r, sn_error *error) {
+    const float *pixels;
+    void *what;
+    sn_status status = SN_OK;
     sn_error why = {0};
-    *p = (pending){.file = f, .vector = sn_alloc((size_t)r->model->width, sizeof(float))};
+    if (!sn_reader_next(r->reader, &what, &pixels, &status, &why)) return SN_OK;
+    pending *p = &r->batch[r->num_batch++];
+    *p = *(pending *)what;
+    p->vector = sn_alloc((size_t)r->model->width, sizeof(float));
     if (!p->vector) return sn_fail_memory(error);
-    snprintf(p->hash, sizeof p->hash, "%s", hash);
-    r->num_batch++;
-    sn_status status = sn_vector_of_picture(r->model, f->path, p->vector, &why);
+    if (!status) status = sn_vector_of_pixels(r->model, pixels, p->vector, &why);
     if (status == SN_ERROR_MEMORY || status == SN_ERROR_CANCELLED) {
         if (error) *error = why;
         return status;
@@ -191,9 +209,29 @@ static sn_status take(run *r, const found *f, const char *hash, sn_error *error)
         snprintf(p->reason, sizeof p->reason, "%s", why.message);
         sn_free(p->vector);
         p->vector = NULL;
-        if (r->options->failure) r->options->failure(r->options->context, f->path, p->reason);
+        if (r->options->failure) r->options->failure(r->options->context, p->file->path, p->reason);
     }
+    r->embedded++;
+    if (r->options->progress) r->options->progress(r->options->context, r->report->unchanged + r->report->moved + (int64_t)r->embedded, r->report->files);
     return r->num_batch == BATCH ? commit(r, error) : SN_OK;
+}
+
+/* Hands the file to the reader; as much as it holds is read ahead. */
+static sn_status take(run *r, const found *f, const char *hash, sn_error *error) {
+    sn_status status = sn_reader_has_room(r->reader) ? SN_OK : embed_next(r, error);
+    if (status) return status;
+    pending *p = &r->ahead[r->added++ % BATCH];
+    *p = (pending){.file = f};
+    snprintf(p->hash, sizeof p->hash, "%s", hash);
+    sn_reader_add(r->reader, f->path, p);
+    return SN_OK;
+}
+
+/* What is still being read. */
+static sn_status embed_rest(run *r, sn_error *error) {
+    sn_status status = SN_OK;
+    for (uint64_t done = r->embedded; !status && done < r->added; done++) status = embed_next(r, error);
+    return status ? status : commit(r, error);
 }
 
 /* Another path with this content that is not there any more: its id, or -1. */
@@ -288,7 +326,7 @@ static sn_status with_statements(run *r, bool open, sn_error *error) {
         {&r->free_rows, "INSERT INTO free SELECT row FROM windows WHERE file = ?"},
         {&r->drop_rows, "DELETE FROM windows WHERE file = ?"},
         {&r->add_window, "INSERT INTO windows VALUES(?, ?, 'picture', NULL, NULL)"},
-        {&r->take_free, "SELECT row FROM free ORDER BY row LIMIT 1"},
+        {&r->list_free, "SELECT row FROM free ORDER BY row LIMIT 32"}, /* BATCH */
         {&r->use_free, "DELETE FROM free WHERE row = ?"},
     };
     sn_status status = SN_OK;
@@ -307,9 +345,8 @@ static sn_status visit_all(run *r, const walk *w, sn_error *error) {
             return sn_fail(error, SN_ERROR_CANCELLED, "stopped; the next run goes on from here");
         }
         status = visit(r, &w->file[i], error);
-        if (r->options->progress) r->options->progress(r->options->context, (int64_t)i + 1, (int64_t)w->count);
     }
-    return status ? status : commit(r, error);
+    return status ? status : embed_rest(r, error);
 }
 
 sn_status sn_gallery_index(sn_gallery *g, const sn_gallery_model *model, const sn_index_options *options, sn_index_report *out, sn_error *error) {
@@ -330,6 +367,8 @@ sn_status sn_gallery_index(sn_gallery *g, const sn_gallery_model *model, const s
         *r = (run){.g = g, .model = model, .options = options, .report = out, .last_run = last ? strtoll(last, NULL, 10) : 0};
         out->files = (int64_t)w.count;
         status = with_statements(r, true, error);
+        if (!status && !(r->ahead = sn_alloc(BATCH, sizeof *r->ahead))) status = sn_fail_memory(error);
+        if (!status) status = sn_reader_new(model, &r->reader, error);
     }
     if (!status) status = visit_all(r, &w, error);
     if (!status) status = drop_gone(r, &w, roots, error);
@@ -338,6 +377,8 @@ sn_status sn_gallery_index(sn_gallery *g, const sn_gallery_model *model, const s
     if (!status) status = sn_gallery_number(g, "SELECT count(*) FROM files WHERE state = 'indexed'", &out->total_indexed, error);
     if (!status) status = sn_gallery_number(g, "SELECT count(*) FROM files WHERE state = 'failed'", &out->total_failed, error);
     if (r) {
+        sn_reader_free(r->reader);
+        sn_free(r->ahead);
         for (int i = 0; i < r->num_batch; i++) sn_free(r->batch[i].vector);
         with_statements(r, false, NULL);
     }

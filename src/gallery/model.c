@@ -4,9 +4,10 @@
 #include "base/map.h"
 #include "systems/embed.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { SAMPLED_ROWS = 16 };
+enum { SAMPLED_ROWS = 16, SAMPLED_VALUES = 32 };
 
 sn_status sn_gallery_model_of(sn_model *m, const sn_image_options *pictures, sn_gallery_model *out, sn_error *error) {
     const sn_embedder *e = m->system->embedder;
@@ -19,17 +20,23 @@ static sn_status unit(float *vector, int64_t width, sn_error *error) {
     return sn_unit(vector, width) ? SN_OK : sn_fail(error, SN_ERROR_NUMERIC, "its vector is zero or not finite");
 }
 
+sn_status sn_vector_of_pixels(const sn_gallery_model *g, const float *pixels, float *vector, sn_error *error) {
+    sn_model *m = g->model;
+    const sn_embedder *e = m->system->embedder;
+    sn_status status = e ? e->pictures(m, pixels, 1, vector, error) : sn_model_keys(m, pixels, 1, vector, error);
+    return status ? status : unit(vector, g->width, error);
+}
+
 sn_status sn_vector_of_picture(const sn_gallery_model *g, const char *path, float *vector, sn_error *error) {
     sn_model *m = g->model;
     sn_image image = {0};
     float *pixels = sn_alloc(3 * (size_t)m->image_size, (size_t)m->image_size * sizeof *pixels);
     sn_status status = pixels ? sn_image_open(path, &g->pictures, &image, error) : sn_fail_memory(error);
     if (!status) status = sn_image_process(&m->processor, &image, pixels, error);
-    const sn_embedder *e = m->system->embedder;
-    if (!status) status = e ? e->pictures(m, pixels, 1, vector, error) : sn_model_keys(m, pixels, 1, vector, error);
+    if (!status) status = sn_vector_of_pixels(g, pixels, vector, error);
     sn_image_free(&image);
     sn_free(pixels);
-    return status ? status : unit(vector, g->width, error);
+    return status;
 }
 
 sn_status sn_vector_of_text(const sn_gallery_model *g, const char *text, float *vector, sn_error *error) {
@@ -38,37 +45,108 @@ sn_status sn_vector_of_text(const sn_gallery_model *g, const char *text, float *
     return status ? status : unit(vector, g->width, error);
 }
 
+/* ---- the fingerprint ---- */
+
+/* Of each weight in the sample: what it is called, how it is stored, the first values of its first row (a block of the types
+ * that store blocks). */
+typedef struct record {
+    uint64_t name;
+    uint32_t type, count;
+    float values[SAMPLED_VALUES];
+} record;
+
+static void add_sample(sn_buf *out, const record *r) {
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *bytes = (const unsigned char *)r;
+    for (size_t i = 0; i < sizeof *r; i++) sn_buf_add(out, (char[]){digits[bytes[i] >> 4], digits[bytes[i] & 15]}, 2);
+}
+
+static int digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 0; }
+
+static void read_sample(const char *text, record *r) {
+    unsigned char *bytes = (unsigned char *)r;
+    for (size_t i = 0; i < sizeof *r; i++) bytes[i] = (unsigned char)(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
+    if (r->count > SAMPLED_VALUES) r->count = 0;
+}
+
+/* How far a stored value can be from the one it was made of; largest: in its block. Negative for types that are not told. */
+static double rounding(uint32_t type, double value, double largest) {
+    switch (type) {
+    case SN_TYPE_F32: return 0;
+    case SN_TYPE_F16: return fabs(value) / 2048 + 0x1p-24;
+    case SN_TYPE_BF16: return fabs(value) / 256;
+    case SN_TYPE_Q8_0: return largest / 254 + largest / 1024;
+    default: return -1;
+    }
+}
+
+static bool record_agrees(const record *a, const record *b) {
+    double largest = 0;
+    if (a->name != b->name || a->count != b->count) return false;
+    for (uint32_t i = 0; i < a->count; i++) largest = fmax(largest, fmax(fabs((double)a->values[i]), fabs((double)b->values[i])));
+    for (uint32_t i = 0; i < a->count; i++) {
+        double x = (double)a->values[i], y = (double)b->values[i], of_a = rounding(a->type, x, largest), of_b = rounding(b->type, y, largest);
+        if (of_a < 0 || of_b < 0 || !(fabs(x - y) <= (of_a + of_b) * 1.01)) return false;
+    }
+    return true;
+}
+
+bool sn_sample_agrees(const char *a, const char *b) {
+    size_t length = strlen(a);
+    record left, right;
+    if (length != strlen(b) || !length || length % (2 * sizeof left)) return false;
+    for (size_t at = 0; at < length; at += 2 * sizeof left) {
+        read_sample(a + at, &left);
+        read_sample(b + at, &right);
+        if (!record_agrees(&left, &right)) return false;
+    }
+    return true;
+}
+
 /* Names, shapes, and rows spread over each weight: two models that differ anywhere by training differ in these. */
-static sn_status hash_weight(sn_store_entry *e, uint64_t hash[2], sn_error *error) {
+static sn_status hash_weight(sn_store_entry *e, uint64_t hash[2], uint64_t form[2], sn_buf *sample, sn_error *error) {
     sn_weight *w = &e->weight;
     sn_status status = sn_weight_ready(w, error);
     if (status) return status;
     float *row = sn_alloc((size_t)w->columns + 1, sizeof *row);
     if (!row) return sn_fail_memory(error);
-    for (int i = 0; i < 2; i++) hash[i] = sn_hash(e->name, strlen(e->name), hash[i]), hash[i] = sn_hash(&w->shape, sizeof w->shape, hash[i]);
+    for (int i = 0; i < 2; i++) form[i] = sn_hash(e->name, strlen(e->name), form[i]), form[i] = sn_hash(&w->shape, sizeof w->shape, form[i]);
     int64_t rows = w->rows < SAMPLED_ROWS ? w->rows : SAMPLED_ROWS;
     for (int64_t r = 0; r < rows; r++) {
         sn_weight_row_floats(w, r * w->rows / rows, row);
         for (int i = 0; i < 2; i++) hash[i] = sn_hash(row, (size_t)w->columns * sizeof *row, hash[i]);
+        if (r) continue;
+        record first = {.name = sn_hash(e->name, strlen(e->name), 0), .type = w->type, .count = (uint32_t)(w->columns < SAMPLED_VALUES ? w->columns : SAMPLED_VALUES)};
+        memcpy(first.values, row, first.count * sizeof *row);
+        add_sample(sample, &first);
     }
     sn_free(row);
-    return SN_OK;
+    return sample->failed ? sn_fail_memory(error) : SN_OK;
 }
 
+void sn_fingerprint_free(sn_fingerprint *f) { sn_buf_free(&f->sample); }
+
+static void write_hash(const uint64_t hash[2], char text[33]) { snprintf(text, 33, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]); }
+
 sn_status sn_fingerprint_of(sn_model *m, const sn_image_options *pictures, sn_fingerprint *out, sn_error *error) {
-    uint64_t hash[2] = {1, 2};
+    uint64_t hash[2] = {1, 2}, form[2] = {3, 4};
     sn_gallery_model g;
+    *out = (sn_fingerprint){.pictures = *pictures};
     sn_status status = sn_gallery_model_of(m, pictures, &g, error);
-    for (size_t i = 0; i < m->store->count && !status; i++) status = hash_weight(m->store->entries[i], hash, error);
-    if (status) return status;
+    for (size_t i = 0; i < m->store->count && !status; i++) status = hash_weight(m->store->entries[i], hash, form, &out->sample, error);
+    if (status) {
+        sn_fingerprint_free(out);
+        return status;
+    }
     const sn_image_processor *p = &m->processor;
     char text[512];
     snprintf(text, sizeof text, "%s %lld rule %d %d %d %d %d crop %d size %d %d pad %d filter %d %d scale %.9g mean %.9g %.9g %.9g std %.9g %.9g %.9g fill %.9g %.9g %.9g exif %d alpha %d %d %d",
              m->system->name, (long long)g.width, p->rule, p->shortest, p->longest, p->exact_width, p->exact_height, p->crop, p->width, p->height, p->pad_square, p->filter, p->order, p->rescale, p->mean[0],
              p->mean[1], p->mean[2], p->std[0], p->std[1], p->std[2], p->fill[0], p->fill[1], p->fill[2], pictures->exif_apply, pictures->alpha_white, pictures->alpha_keep, pictures->gray16_shift);
-    for (int i = 0; i < 2; i++) hash[i] = sn_hash(text, strlen(text), hash[i]);
-    *out = (sn_fingerprint){.width = g.width};
-    snprintf(out->hash, sizeof out->hash, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]);
+    for (int i = 0; i < 2; i++) form[i] = sn_hash(text, strlen(text), form[i]), hash[i] = sn_hash(&form[i], sizeof form[i], hash[i]);
+    out->width = g.width;
+    write_hash(hash, out->hash);
+    write_hash(form, out->form);
     snprintf(out->title, sizeof out->title, "%s", m->system->title);
     return SN_OK;
 }

@@ -23,6 +23,14 @@ sqlite3_stmt *sn_gallery_prepare(const sn_gallery *gallery, const char *sql, sn_
 /* Steps a statement that gives no rows, and resets it. */
 sn_status sn_gallery_step(const sn_gallery *gallery, sqlite3_stmt *statement, sn_error *error);
 sn_status sn_gallery_set(const sn_gallery *gallery, const char *name, const char *value, sn_error *error);
+/* Whether the vector file that is open is the one that the database refers to now. */
+bool sn_gallery_paired(sn_gallery *gallery);
+/* 32 hexadecimal digits. */
+void sn_gallery_identity(const sn_vectors *vectors, char text[40]);
+/* Whether two samples (sn_fingerprint) are of one model, but for the rounding of the types that its weights are stored in. */
+bool sn_sample_agrees(const char *a, const char *b);
+/* The rows that the database knows, and those of them that belong to nothing, one bit each (freed by sn_free). */
+sn_status sn_gallery_rows(sn_gallery *gallery, sn_weight *rows, uint64_t **skip, sn_error *error);
 /* A whole number of `SELECT …`; *value stays where there is no row. */
 sn_status sn_gallery_number(const sn_gallery *gallery, const char *sql, int64_t *value, sn_error *error);
 

@@ -16,20 +16,29 @@ typedef struct lookup {
     int64_t *ids;
 } lookup;
 
-static sn_status read_skip(lookup *l, sn_error *error) {
-    sqlite3_stmt *s = sn_gallery_prepare(l->g, "SELECT row FROM free", error);
-    l->skip = sn_alloc((size_t)(l->rows.rows / 64 + 1), sizeof *l->skip);
-    if (!s || !l->skip) {
+static sn_status read_skip(sn_gallery *g, int64_t rows, uint64_t **skip, sn_error *error) {
+    sqlite3_stmt *s = sn_gallery_prepare(g, "SELECT row FROM free", error);
+    *skip = sn_alloc((size_t)(rows / 64 + 1), sizeof **skip);
+    if (!s || !*skip) {
         sqlite3_finalize(s);
         return s ? sn_fail_memory(error) : SN_ERROR_IO;
     }
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
         int64_t row = sqlite3_column_int64(s, 0);
-        if (row >= 0 && row < l->rows.rows) l->skip[row / 64] |= (uint64_t)1 << (row % 64);
+        if (row >= 0 && row < rows) (*skip)[row / 64] |= (uint64_t)1 << (row % 64);
     }
     sqlite3_finalize(s);
-    return code == SQLITE_DONE ? SN_OK : sn_gallery_fail(l->g, "read", error);
+    return code == SQLITE_DONE ? SN_OK : sn_gallery_fail(g, "read", error);
+}
+
+sn_status sn_gallery_rows(sn_gallery *g, sn_weight *out, uint64_t **skip, sn_error *error) {
+    int64_t rows = g->rows;
+    if (!sn_gallery_paired(g)) return sn_fail(error, SN_ERROR_IO, "%s: was compacted while it was open; open it again", g->path);
+    sn_status status = sn_gallery_number(g, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'rows'", &rows, error);
+    if (!status) status = sn_vectors_map(&g->vectors, out, error);
+    if (!status && rows >= 0 && rows < out->rows) *out = sn_weight_view(g->vectors.type, SN_SHAPE(rows, g->vectors.width), out->part[0].data);
+    return status ? status : read_skip(g, out->rows, skip, error);
 }
 
 /* Stored in half precision, a row is not quite of length 1: what is shown is the cosine all the same. */
@@ -68,7 +77,7 @@ static sn_status add_hit(lookup *l, const float *query, sn_hit hit, bool all, sn
         return SN_OK;
     }
     l->ids[out->count] = id;
-    out->file[out->count++] = (sn_found_file){.path = path, .score = score, .gone = access(path, F_OK) != 0};
+    out->file[out->count++] = (sn_found_file){.path = path, .score = score, .gone = !strstr(path, "://") && access(path, F_OK) != 0};
     return SN_OK;
 }
 
@@ -108,12 +117,8 @@ sn_status sn_gallery_search(sn_gallery *g, const float *query, int64_t k, double
     *out = (sn_found){0};
     sn_status status = sn_gallery_run(g, "BEGIN", error); /* one view of the database from the first look to the last */
     if (status) return status;
-    int64_t rows = g->rows;
-    status = sn_gallery_number(g, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'rows'", &rows, error);
-    if (!status) status = sn_vectors_map(&g->vectors, &l.rows, error);
-    if (!status && rows < l.rows.rows) l.rows = sn_weight_view(g->vectors.type, SN_SHAPE(rows, g->vectors.width), l.rows.part[0].data);
+    status = sn_gallery_rows(g, &l.rows, &l.skip, error);
     if (!status && k > l.rows.rows) k = l.rows.rows;
-    if (!status) status = read_skip(&l, error);
     if (!status && !(l.file = sn_gallery_prepare(g, "SELECT files.id, files.path FROM windows JOIN files ON files.id = windows.file WHERE windows.row = ?", error))) status = SN_ERROR_IO;
     l.kept = sn_alloc((size_t)k + 1, (size_t)g->vectors.width * sizeof *l.kept);
     l.ids = sn_alloc((size_t)k + 1, sizeof *l.ids);

@@ -3,18 +3,9 @@
 #define SN_GENERATE_PARTS_H
 
 #include "generate/lm_session.h"
+#include "systems/finder.h"
 #include "systems/model.h"
 #include "vectors/search.h"
-
-/* Where pictures are found: rows as the model's keys are, and where each picture is. */
-typedef struct sn_finder {
-    const sn_weight *rows; /* [n, query_size] */
-    const float *scale;    /* [n]: 1 / norm of each row */
-    const char *const *paths;
-    /* Whether that picture can be shown; the next best takes its place. NULL = all can. */
-    bool (*usable)(void *context, int64_t row);
-    void *context;
-} sn_finder;
 
 typedef struct sn_part {
     bool is_picture;
@@ -29,6 +20,8 @@ typedef struct sn_parts {
     float *queries; /* [num_queries, query_size] of length 1 */
     int num_queries;
     int short_of;   /* pictures that were asked for and are not in the gallery */
+    char **left_out; /* "PATH: why": better ones that could not be shown */
+    size_t num_left_out, left_out_capacity;
 } sn_parts;
 void sn_parts_free(sn_parts *parts);
 
@@ -41,6 +34,9 @@ typedef struct sn_parts_request {
     const float *media;
     const sn_finder *finder; /* NULL: pictures are asked for, and none is found */
     int max_queries, max_pictures; /* of an answer; of a query */
+    /* Whether the picture can be shown; the next best takes its place. NULL: files that can be decoded, and every address. */
+    bool (*usable)(const void *context, const char *path);
+    const void *context;
 } sn_parts_request;
 
 /* Cut at the first new line, at most max_queries queries; each gives its text, then its pictures; what follows the last is

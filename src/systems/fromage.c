@@ -100,4 +100,4 @@ static const sn_stage stages[] = {{.name = "multitask", .trainable = multitask},
 
 const sn_system sn_system_fromage = {
     .name = "fromage", .title = "FROMAGe", .paper = "arXiv 2301.13823", .recognise = sn_fromage_recognise, .open = sn_fromage_open, .check = sn_fromage_check,
-    .parameters = parameters, .encode = encode, .key = key, .prompt = prompt, .stages = stages};
+    .parameters = parameters, .encode = encode, .key = key, .gallery = sn_fromage_gallery, .prompt = prompt, .stages = stages};

@@ -7,6 +7,7 @@
 #include "connectors/retrieval.h"
 #include "decoders/opt.h"
 #include "encoders/clip.h"
+#include "systems/finder.h"
 #include "systems/model.h"
 
 typedef struct sn_fromage {
@@ -21,6 +22,8 @@ typedef struct sn_fromage {
 int sn_fromage_recognise(const sn_model_files *files, const char **why);
 sn_status sn_fromage_open(sn_model *model, const sn_model_files *files, sn_error *error);
 sn_status sn_fromage_check(const sn_model *model, sn_error *error);
+/* Its galleries: sn_system's gallery. */
+sn_status sn_fromage_gallery(const sn_model *model, const char *path, sn_finder *out, sn_error *error);
 
 /* A caption for training: </s>, its words, [RET]; cut or padded to `length`, the last id never a word. *count: ids that are
  * no pads. */

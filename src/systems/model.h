@@ -25,6 +25,7 @@ enum { SN_MAX_SOURCES = 16, SN_MAX_NAMES = 16 };
 
 typedef struct sn_model sn_model;
 typedef struct sn_embedder sn_embedder; /* systems/embed.h */
+typedef struct sn_finder sn_finder;     /* systems/finder.h */
 
 /* A stage of a system's training: which parameters learn. */
 typedef struct sn_stage {
@@ -57,6 +58,8 @@ typedef struct sn_system {
     sn_tensor (*encode)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
     /* pixels → [pictures, lm.query_size]: what a gallery keeps of a picture, not normalised; NULL where there is none */
     sn_tensor (*key)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
+    /* A gallery as it was published with the system: a file, a pattern of names, or a folder of them. NULL where there are none. */
+    sn_status (*gallery)(const sn_model *model, const char *path, sn_finder *out, sn_error *error);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
     double temperature; /* of the answers that its published script gives */
     const sn_embedder *embedder; /* its vectors for galleries; NULL where it has none */

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_VALUES = 16 << 20, MAX_ITEMS = 32 << 20, MEMO_PAGE = 1 << 12 };
+enum { MAX_VALUES = 16 << 20, MAX_ITEMS = 32 << 20, MEMO_PAGE = 1 << 8 };
 
 /* What a global on the list means when it is called. */
-enum meaning { INERT, TORCHSCRIPT, DICT, TENSOR_V2, TENSOR_V1, PARAMETER, FROM_TYPE, STORAGE, DTYPE, SIZE, LIST, TUPLE, SET, ENCODE, FIRST };
+enum meaning { INERT, TORCHSCRIPT, DICT, TENSOR_V2, TENSOR_V1, PARAMETER, FROM_TYPE, STORAGE, STORED, DTYPE, SIZE, LIST, TUPLE, SET, ENCODE, FIRST };
 
 static const struct known {
     const char *name;
@@ -31,6 +31,7 @@ static const struct known {
     {"torch.ByteStorage", STORAGE, SN_TYPE_U8},
     {"torch.BoolStorage", STORAGE, SN_TYPE_BOOL},
     {"torch.storage.UntypedStorage", STORAGE, SN_TYPE_COUNT},
+    {"torch.storage._load_from_bytes", STORED, 0}, /* tensors that Python's own pickle wrote */
     {"torch.float32", DTYPE, SN_TYPE_F32},
     {"torch.float64", DTYPE, SN_TYPE_F64},
     {"torch.float16", DTYPE, SN_TYPE_F16},
@@ -81,10 +82,11 @@ typedef struct machine {
     size_t depth, stack_capacity;
     size_t *marks;
     size_t num_marks, mark_capacity;
-    sn_value **memo[MAX_VALUES / MEMO_PAGE]; /* pages, made when first written: a number in the file allocates one page at most */
-    size_t memo_count;
+    sn_value ***memo; /* pages, made when first written: a number in the file allocates one page and their list at most */
+    size_t memo_pages, memo_capacity, memo_count;
     size_t num_values, num_items;
     sn_value *storages;
+    bool inside; /* of a storage: there are no further ones in it */
 } machine;
 
 static sn_status broken(machine *m, const char *what) {
@@ -193,6 +195,8 @@ static sn_status push_text(machine *m, sn_value_kind kind, size_t length) {
 
 static sn_status memo_put(machine *m, uint64_t key, sn_value *value) {
     if (key >= MAX_VALUES) return broken(m, "a memo number beyond 16 million");
+    if (!sn_grow((void **)&m->memo, &m->memo_capacity, key / MEMO_PAGE + 1, sizeof *m->memo)) return sn_fail_memory(m->error);
+    while (m->memo_pages <= key / MEMO_PAGE) m->memo[m->memo_pages++] = NULL;
     sn_value ***page = &m->memo[key / MEMO_PAGE];
     if (!*page && !(*page = sn_arena_alloc(m->arena, MEMO_PAGE, sizeof **page))) return sn_fail_memory(m->error);
     if (!(*page)[key % MEMO_PAGE]) m->memo_count++;
@@ -201,7 +205,7 @@ static sn_status memo_put(machine *m, uint64_t key, sn_value *value) {
 }
 
 static sn_status memo_get(machine *m, uint64_t key) {
-    sn_value **page = key < MAX_VALUES ? m->memo[key / MEMO_PAGE] : NULL;
+    sn_value **page = key / MEMO_PAGE < m->memo_pages ? m->memo[key / MEMO_PAGE] : NULL;
     if (!page || !page[key % MEMO_PAGE]) return broken(m, "a memo entry that was never made");
     return push(m, page[key % MEMO_PAGE]);
 }
@@ -299,6 +303,36 @@ static sn_status push_storage(machine *m) {
     return value->u.storage.key ? SN_OK : sn_fail_memory(m->error);
 }
 
+static sn_status read_one(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, bool inside, sn_pickle *out, sn_error *error);
+
+/* A storage as PyTorch's form of before 1.6 has it, whole within the pickle: five pickles (a magic number, the version, what
+ * the machine was, the storage, the list of its key), the number of elements, the elements. */
+static sn_status read_stored(machine *m, const unsigned char *bytes, size_t size, sn_value *out) {
+    enum { MAGIC, VERSION, MACHINE, STORED_ONE, KEYS, NUM };
+    sn_pickle part[NUM];
+    size_t at = 0;
+    int64_t length = 0;
+    uint64_t numel = 0;
+    sn_arena *arena = sn_arena_new();
+    sn_status status = arena ? SN_OK : sn_fail_memory(m->error);
+    for (int i = 0; i < NUM && !status; i++) {
+        status = read_one(m->where, bytes + at, size - at, arena, true, &part[i], m->error);
+        at += part[i].used;
+    }
+    const sn_value *little = status ? NULL : sn_value_get(part[MACHINE].top, "little_endian"), *version = status ? NULL : part[VERSION].top, *stored = status ? NULL : part[STORED_ONE].top;
+    if (!status && (version->kind != SN_VALUE_INT || version->u.integer != 1001 || !little || little->kind != SN_VALUE_BOOL || !little->u.truth || stored->kind != SN_VALUE_STORAGE))
+        status = broken(m, "a tensor's bytes that are no storage of PyTorch");
+    if (!status && (size - at < 8 || !sn_type_bytes(stored->u.storage.type, stored->u.storage.numel, &length))) status = broken(m, "a tensor's bytes that end early");
+    for (int i = 7; i >= 0 && !status; i--) numel = numel << 8 | bytes[at + (size_t)i];
+    if (!status && (numel != (uint64_t)stored->u.storage.numel || (uint64_t)length > size - at - 8)) status = broken(m, "a tensor's bytes that end early");
+    if (!status) {
+        out->u.storage = stored->u.storage;
+        out->u.storage.key = "", out->u.storage.next = NULL, out->u.storage.data = bytes + at + 8;
+    }
+    sn_arena_free(arena);
+    return status;
+}
+
 /* ---- calls that are none ---- */
 
 static sn_status dict_of(machine *m, const sn_value *arguments, sn_value **out) {
@@ -357,6 +391,11 @@ static sn_status reduce(machine *m, const sn_value *global, sn_value *arguments,
         sn_status status = new_value(m, SN_VALUE_OBJECT, out);
         if (!status) (*out)->u.object.name = global->u.global.name, (*out)->u.object.arguments = arguments;
         return status;
+    }
+    case STORED: {
+        if (m->inside || count < 1 || a[0]->kind != SN_VALUE_BYTES) return broken(m, "a tensor whose bytes are none (protocol 2 of Python's pickle is not read; save with protocol 4)");
+        sn_status status = new_value(m, SN_VALUE_STORAGE, out);
+        return status ? status : read_stored(m, (const unsigned char *)a[0]->u.text.data, a[0]->u.text.length, *out);
     }
     case STORAGE:
     case DTYPE: break;
@@ -574,28 +613,44 @@ static sn_status step(machine *m, unsigned char op) {
     return sn_fail(m->error, SN_ERROR_INPUT, "%s: pickle, byte %zu: opcode 0x%02x is not accepted", m->where, m->at - 1, op);
 }
 
-sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_pickle *out, sn_error *error) {
+static sn_status read_one(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, bool inside, sn_pickle *out, sn_error *error) {
     *out = (sn_pickle){0};
-    machine *m = sn_alloc(1, sizeof *m);
-    if (!m) return sn_fail_memory(error);
-    m->where = where, m->bytes = bytes, m->size = size, m->arena = arena, m->error = error;
+    machine m = {.where = where, .bytes = bytes, .size = size, .arena = arena, .error = error, .inside = inside};
     sn_status status = SN_OK;
     bool stopped = false;
     while (!status && !stopped) {
-        if (m->at >= m->size) {
-            status = broken(m, "it ends without STOP");
+        if (m.at >= m.size) {
+            status = broken(&m, "it ends without STOP");
         } else {
-            unsigned char op = m->bytes[m->at++];
+            unsigned char op = m.bytes[m.at++];
             stopped = op == '.';
-            if (!stopped) status = step(m, op);
+            if (!stopped) status = step(&m, op);
         }
     }
-    if (!status && (m->depth != 1 || m->num_marks)) status = broken(m, "it does not end with exactly one value");
-    if (!status) *out = (sn_pickle){m->stack[0], m->storages, m->at};
-    sn_free(m->stack);
-    sn_free(m->marks);
-    sn_free(m);
+    if (!status && (m.depth != 1 || m.num_marks)) status = broken(&m, "it does not end with exactly one value");
+    if (!status) *out = (sn_pickle){m.stack[0], m.storages, m.at};
+    sn_free(m.stack);
+    sn_free(m.marks);
+    sn_free(m.memo);
     return status;
+}
+
+sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_pickle *out, sn_error *error) {
+    return read_one(where, bytes, size, arena, false, out, error);
+}
+
+bool sn_pickled_floats(const sn_pickled_tensor *t, float *to) {
+    const unsigned char *data = t->storage->u.storage.data;
+    const sn_type_traits *type = sn_type_of(t->type);
+    int64_t count = sn_shape_count(&t->shape), at[SN_MAX_RANK] = {0};
+    if (!data || t->storage->u.storage.bytes || !type->to_float) return false;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t place = t->offset;
+        for (int d = 0; d < t->shape.rank; d++) place += at[d] * t->stride[d];
+        type->to_float(data + place * type->bytes, to + i, 1);
+        for (int d = t->shape.rank - 1; d >= 0 && ++at[d] == t->shape.dim[d]; d--) at[d] = 0;
+    }
+    return true;
 }
 
 bool sn_value_is_text(const sn_value *value, const char *text) {

@@ -47,7 +47,8 @@ struct sn_value {
         struct { const char *data; size_t length; } text;
         struct { sn_value **items; size_t count, capacity; } list;
         struct { const char *name; int meaning; sn_type type; } global;
-        struct { const char *key; sn_type type; bool bytes; int64_t numel; sn_value *next; } storage; /* bytes: numel counts bytes */
+        /* bytes: numel counts bytes; data: of a storage that lies in the pickle itself (its key is "") */
+        struct { const char *key; sn_type type; bool bytes; int64_t numel; const unsigned char *data; sn_value *next; } storage;
         sn_pickled_tensor *tensor;
         struct { const char *name; sn_value *arguments, *state; } object;
     } u;
@@ -55,13 +56,17 @@ struct sn_value {
 
 typedef struct sn_pickle {
     sn_value *top;
-    sn_value *storages; /* every mention of a storage, chained by u.storage.next, the last first */
+    sn_value *storages; /* every mention of a storage that lies elsewhere, chained by u.storage.next, the last first */
     size_t used;        /* bytes up to and with STOP */
 } sn_pickle;
 
 /* Reads one pickle that ends in STOP. The text stays referred to; values live in the arena. `where` names the source in
  * errors. At most 16 million values and 32 million places in containers are made, whatever the file says. */
 sn_status sn_pickle_read(const char *where, const unsigned char *bytes, size_t size, sn_arena *arena, sn_pickle *out, sn_error *error);
+
+/* The values of a tensor whose storage lies in the pickle, as floats, in the order of its shape; false where it lies
+ * elsewhere. to: room for sn_shape_count(&tensor->shape). */
+bool sn_pickled_floats(const sn_pickled_tensor *tensor, float *to);
 
 /* The value of a text key in a dict, or NULL. */
 sn_value *sn_value_get(const sn_value *dict, const char *key);
