@@ -10,12 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct text {
+    const char *data;
+    size_t length;
+} text;
+
 typedef struct part {
     sn_mapping file;
-    sn_arena *arena; /* of the paths */
     sn_weight rows;
     float *copied; /* of a list of tensors */
-    const char **paths;
+    text *paths;   /* [rows], where they are mapped */
 } part;
 
 typedef struct gallery {
@@ -28,7 +32,7 @@ static void close_gallery(sn_finder *f) {
     gallery *g = f->own;
     for (int i = 0; i < g->count; i++) {
         sn_free(g->parts[i].copied);
-        sn_arena_free(g->parts[i].arena);
+        sn_free(g->parts[i].paths);
         sn_unmap_file(&g->parts[i].file);
     }
     sn_free(g->scale);
@@ -39,7 +43,7 @@ static sn_status path_of(const sn_finder *f, int64_t row, char **path, sn_error 
     const gallery *g = f->own;
     const part *p = g->parts;
     while (row >= p->rows.rows) row -= (p++)->rows.rows;
-    return (*path = sn_strdup(p->paths[row])) ? SN_OK : sn_fail_memory(error);
+    return (*path = sn_strndup(p->paths[row].data, p->paths[row].length)) ? SN_OK : sn_fail_memory(error);
 }
 
 static const sn_value *item(const sn_value *list, size_t i) {
@@ -96,13 +100,13 @@ static sn_status read_paths(const char *path, const sn_value *list, part *p, sn_
     int64_t rows = p->rows.rows;
     if (!list || list->kind != SN_VALUE_LIST || (int64_t)list->u.list.count != rows)
         return sn_fail(error, SN_ERROR_INPUT, "%s: paths: found %lld, expected one for each of %lld rows", path, list && list->kind == SN_VALUE_LIST ? (long long)list->u.list.count : 0LL, (long long)rows);
-    p->arena = sn_arena_new();
-    p->paths = p->arena ? sn_arena_alloc(p->arena, (size_t)rows, sizeof *p->paths) : NULL;
+    p->paths = sn_alloc((size_t)rows, sizeof *p->paths);
     if (!p->paths) return sn_fail_memory(error);
     for (int64_t i = 0; i < rows; i++) {
         const sn_value *v = list->u.list.items[i];
-        if (v->kind != SN_VALUE_TEXT) return sn_fail(error, SN_ERROR_INPUT, "%s: paths[%lld]: expected a text", path, (long long)i);
-        if (!(p->paths[i] = sn_arena_format(p->arena, "%.*s", (int)v->u.text.length, v->u.text.data))) return sn_fail_memory(error);
+        bool mapped = v->kind == SN_VALUE_TEXT && (const unsigned char *)v->u.text.data >= p->file.data && (const unsigned char *)v->u.text.data < p->file.data + p->file.size; /* no huge integer */
+        if (!mapped) return sn_fail(error, SN_ERROR_INPUT, "%s: paths[%lld]: expected a text", path, (long long)i);
+        p->paths[i] = (text){v->u.text.data, v->u.text.length};
     }
     return SN_OK;
 }
@@ -120,7 +124,6 @@ static sn_status read_part(const char *path, int64_t size, part *p, sn_error *er
     if (!status && p->rows.columns != size)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: its rows are %lld wide, this model's queries %lld: a gallery of another model", path, (long long)p->rows.columns, (long long)size);
     if (!status) status = read_paths(path, sn_value_get(pickle.top, "paths"), p, error);
-    if (!status && p->copied) sn_unmap_file(&p->file);
     sn_arena_free(arena);
     return status;
 }
