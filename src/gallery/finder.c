@@ -29,7 +29,7 @@ static sn_status path_of(const sn_finder *out, int64_t row, char **path, sn_erro
     if (!sn_gallery_paired(f->gallery)) return sn_fail(error, SN_ERROR_IO, "%s: was compacted while it was open; open it again", f->gallery->path);
     sqlite3_bind_int64(f->path, 1, row);
     int code = sqlite3_step(f->path);
-    const char *text = code == SQLITE_ROW ? (const char *)sqlite3_column_text(f->path, 0) : NULL;
+    const char *text = code == SQLITE_ROW ? sn_gallery_text(f->path, 0) : NULL;
     sn_status status = text && !(*path = sn_strdup(text)) ? sn_fail_memory(error) : code == SQLITE_ROW || code == SQLITE_DONE ? SN_OK : sn_gallery_fail(f->gallery, "read", error);
     sqlite3_reset(f->path);
     return status;

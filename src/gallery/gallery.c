@@ -37,6 +37,11 @@ sqlite3_stmt *sn_gallery_prepare(const sn_gallery *g, const char *sql, sn_error 
     return statement;
 }
 
+const char *sn_gallery_text(sqlite3_stmt *statement, int column) {
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+    return text ? text : "";
+}
+
 sn_status sn_gallery_step(const sn_gallery *g, sqlite3_stmt *statement, sn_error *error) {
     bool done = sqlite3_step(statement) == SQLITE_DONE;
     sn_status status = done ? SN_OK : sn_gallery_fail(g, "write", error);
@@ -70,9 +75,19 @@ char *sn_gallery_note(sn_gallery *g, const char *name) {
     char *value = NULL;
     if (!s) return NULL;
     sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
-    if (sqlite3_step(s) == SQLITE_ROW) value = sn_strdup((const char *)sqlite3_column_text(s, 0));
+    if (sqlite3_step(s) == SQLITE_ROW) value = sn_strdup(sn_gallery_text(s, 0));
     sqlite3_finalize(s);
     return value;
+}
+
+sn_status sn_gallery_failed(sn_gallery *g, sn_failed_file *each, void *context, sn_error *error) {
+    sqlite3_stmt *s = sn_gallery_prepare(g, "SELECT path, reason FROM files WHERE state = 'failed' ORDER BY path", error);
+    if (!s) return SN_ERROR_IO;
+    int code;
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) each(context, sn_gallery_text(s, 0), sn_gallery_text(s, 1));
+    sn_status status = code == SQLITE_DONE ? SN_OK : sn_gallery_fail(g, "read", error);
+    sqlite3_finalize(s);
+    return status;
 }
 
 /* ---- opening ---- */
@@ -87,6 +102,8 @@ static sn_status open_database(sn_gallery *g, int flags, sn_error *error) {
     int64_t tables = 0;
     if (sqlite3_open_v2(g->path, &g->db, flags, NULL) != SQLITE_OK) return sn_gallery_fail(g, "open", error);
     sqlite3_busy_timeout(g->db, 2000);
+    sqlite3_db_config(g->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL); /* the file may be anybody's */
+    sqlite3_db_config(g->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sn_status status = sn_gallery_number(g, "SELECT count(*) FROM sqlite_schema", &tables, error);
     if (!status || flags & SQLITE_OPEN_READWRITE) return status;
     /* a folder where SQLite cannot put its shared memory: nobody writes there, so the file stays as it is */
@@ -98,6 +115,13 @@ static sn_status open_database(sn_gallery *g, int flags, sn_error *error) {
 }
 
 void sn_gallery_identity(const sn_vectors *v, char text[40]) { snprintf(text, 40, "%016llx%016llx", (unsigned long long)v->identity[0], (unsigned long long)v->identity[1]); }
+
+/* Tables and their indexes, and nothing that computes when it is read: a view can go on for ever. */
+static sn_status check_tables(sn_gallery *g, sn_error *error) {
+    int64_t others = 0;
+    sn_status status = sn_gallery_number(g, "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR sql LIKE '%VIRTUAL%' OR sql LIKE '%GENERATED%'", &others, error);
+    return status || !others ? status : sn_fail(error, SN_ERROR_INPUT, "%s: no gallery of this program: it has views, triggers or computed columns", g->path);
+}
 
 /* The vector file is the one that the database was written with, and no older copy of it. */
 static sn_status check_pair(sn_gallery *g, sn_error *error) {
@@ -168,6 +192,7 @@ static sn_status open_both(sn_gallery *g, sn_error *error) {
     char *vectors = vector_path(g->path);
     if (!vectors) return sn_fail_memory(error);
     sn_status status = open_database(g, g->write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY, error);
+    if (!status) status = check_tables(g, error);
     g->rows = -1; /* asked for first: a writer's rows are there before the database knows them */
     if (!status) status = sn_gallery_number(g, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'rows'", &g->rows, error);
     if (!status) status = open_vectors(g, vectors, error);
@@ -278,6 +303,7 @@ sn_status sn_gallery_remove(const char *path, sn_error *error) {
     sn_status status = start(path, false, &g, error);
     if (!status && !aside) status = sn_fail_memory(error);
     if (!status) status = open_database(g, SQLITE_OPEN_READONLY, error);
+    if (!status) status = check_tables(g, error);
     char *mark = status ? NULL : sn_gallery_note(g, "vectors");
     if (!status && !mark) status = sn_fail(error, SN_ERROR_INPUT, "%s: is no gallery, so it is not removed", path);
     if (!status && !sn_vectors_open(vectors, true, &writer, NULL)) { /* a damaged one is nobody's */

@@ -239,7 +239,7 @@ static int64_t moved_from(run *r, const char *hash) {
     int64_t id = -1;
     bind_text(r->by_hash, 1, hash);
     while (id < 0 && sqlite3_step(r->by_hash) == SQLITE_ROW)
-        if (access((const char *)sqlite3_column_text(r->by_hash, 1), F_OK) != 0) id = sqlite3_column_int64(r->by_hash, 0);
+        if (access(sn_gallery_text(r->by_hash, 1), F_OK) != 0) id = sqlite3_column_int64(r->by_hash, 0);
     sqlite3_reset(r->by_hash);
     return id;
 }
@@ -260,8 +260,8 @@ static sn_status visit(run *r, const found *f, sn_error *error) {
     if (sqlite3_step(r->lookup) == SQLITE_ROW) {
         id = sqlite3_column_int64(r->lookup, 0);
         same = sqlite3_column_int64(r->lookup, 1) == f->size && sqlite3_column_int64(r->lookup, 2) == f->mtime;
-        snprintf(known, sizeof known, "%s", (const char *)sqlite3_column_text(r->lookup, 3));
-        settled = strcmp((const char *)sqlite3_column_text(r->lookup, 4), "gone") != 0;
+        snprintf(known, sizeof known, "%s", sn_gallery_text(r->lookup, 3));
+        settled = strcmp(sn_gallery_text(r->lookup, 4), "gone") != 0;
     }
     sqlite3_reset(r->lookup);
     /* a change within the clock's step of the last run would not show in the time */
@@ -291,7 +291,7 @@ static sn_status drop_gone(run *r, const walk *w, char *const *roots, sn_error *
     sqlite3_stmt *mark = sn_gallery_prepare(r->g, "UPDATE files SET state = 'gone', reason = NULL WHERE id = ?", error);
     sn_status status = all && mark ? sn_gallery_run(r->g, "BEGIN IMMEDIATE", error) : SN_ERROR_IO;
     while (!status && sqlite3_step(all) == SQLITE_ROW) {
-        const char *path = (const char *)sqlite3_column_text(all, 1);
+        const char *path = sn_gallery_text(all, 1);
         bool under = false;
         for (int i = 0; i < r->options->num_folders && !under; i++) under = is_under(path, roots[i]);
         if (!under || is_found(w, path)) continue;
@@ -387,15 +387,5 @@ sn_status sn_gallery_index(sn_gallery *g, const sn_gallery_model *model, const s
     sn_free(roots);
     sn_free(last);
     sn_free(r);
-    return status;
-}
-
-sn_status sn_gallery_failed(sn_gallery *g, sn_failed_file *each, void *context, sn_error *error) {
-    sqlite3_stmt *s = sn_gallery_prepare(g, "SELECT path, reason FROM files WHERE state = 'failed' ORDER BY path", error);
-    if (!s) return SN_ERROR_IO;
-    int code;
-    while ((code = sqlite3_step(s)) == SQLITE_ROW) each(context, (const char *)sqlite3_column_text(s, 0), (const char *)sqlite3_column_text(s, 1));
-    sn_status status = code == SQLITE_DONE ? SN_OK : sn_gallery_fail(g, "read", error);
-    sqlite3_finalize(s);
     return status;
 }

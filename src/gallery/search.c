@@ -61,7 +61,7 @@ static sn_status add_hit(lookup *l, const float *query, sn_hit hit, bool all, sn
     sqlite3_bind_int64(l->file, 1, hit.row);
     int code = sqlite3_step(l->file);
     int64_t id = code == SQLITE_ROW ? sqlite3_column_int64(l->file, 0) : -1;
-    char *path = code == SQLITE_ROW ? sn_strdup((const char *)sqlite3_column_text(l->file, 1)) : NULL;
+    char *path = code == SQLITE_ROW ? sn_strdup(sn_gallery_text(l->file, 1)) : NULL;
     sqlite3_reset(l->file);
     if (code == SQLITE_DONE) return SN_OK; /* a row that no file names */
     if (code != SQLITE_ROW) return sn_gallery_fail(l->g, "read", error);
