@@ -11,8 +11,13 @@ enum { SAMPLED_ROWS = 16 };
 sn_status sn_gallery_model_of(sn_model *m, const sn_image_options *pictures, sn_gallery_model *out, sn_error *error) {
     const sn_embedder *e = m->system->embedder;
     *out = (sn_gallery_model){.model = m, .pictures = *pictures, .width = e ? e->width(m) : m->system->key ? m->lm.query_size : 0, .text = e ? e->text : NULL};
-    if (out->width < 1) return sn_fail(error, SN_ERROR_SUPPORT, "%s: these files give no vectors to compare", m->system->title);
-    return SN_OK;
+    if (out->width >= 1) return SN_OK;
+    sn_buf others = {0};
+    for (const sn_system *const *s = sn_systems; *s; s++)
+        if ((*s)->embedder || (*s)->key) sn_buf_printf(&others, "%s%s", others.length ? ", " : "", (*s)->title);
+    sn_status status = sn_fail(error, SN_ERROR_SUPPORT, "%s: these files give no vectors to compare; models that do, with all their parts: %s", m->system->title, others.data ? others.data : "none");
+    sn_buf_free(&others);
+    return status;
 }
 
 static sn_status unit(float *vector, int64_t width, sn_error *error) {

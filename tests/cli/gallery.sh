@@ -123,11 +123,21 @@ fromage=$2/fromage/retrieve
 expect "FROMAGe's keys" 0 '^3 files: 3 indexed' index "$fromage/model" --llm "$fromage/model/opt" --vision "$fromage/model/clip" "$fromage/inputs" -o "$here/fromage.db"
 expect "and what it asks for in words" 0 '^-0\.0351  .*/i0\.png' search "$here/fromage.db" "a small dog in the snow" --all
 
-if [ "$(id -u)" != 0 ]; then # root may write anywhere
-  mkdir "$here/fixed"
-  cp "$db" "$here/my.vec" "$here/fixed"
-  chmod a-w "$here/fixed" "$here/fixed/"*
+# read-only, the files and their folder; root may write anywhere, so somebody else does it there
+mkdir "$here/fixed"
+cp "$db" "$here/my.vec" "$here/fixed"
+chmod a-w "$here/fixed" "$here/fixed/"*
+if [ "$(id -u)" = 0 ]; then
+  chmod a+rx "$here"
+  printf '#!/bin/sh\nexec setpriv --reuid 65534 --regid 65534 --clear-groups "%s" "$@"\n' "$(realpath "$program")" >"$here/somebody"
+  chmod a+rx "$here/somebody"
+  program=$here/somebody
+fi
+if "$program" --version >/dev/null 2>&1; then
   expect "a read-only gallery can be searched" 0 '^1\.0000' search "$here/fixed/my.db" -i "$here/pics/123.bmp"
   expect "and not be changed" 1 'sensorium: error: .*(read-only|readonly|ermission)' index "$model" "$here/pics" -o "$here/fixed/my.db"
+  expect "nor be compacted" 1 'sensorium: error: .*(read-only|readonly|ermission)' index --compact "$here/fixed/my.db"
+  expect "nor be made anew" 1 'sensorium: error: .*(read-only|readonly|ermission)' index "$model" "$here/pics" -o "$here/fixed/my.db" --rebuild
+  expect "nor a new one be made beside it" 1 'sensorium: error: .*(read-only|readonly|ermission)' index "$model" "$here/pics" -o "$here/fixed/new.db"
 fi
 exit $failed
