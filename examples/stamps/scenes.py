@@ -3,6 +3,7 @@
 
     scenes.py FOLDER --scenes 24000 --seed 1              what the demo model is trained on
     scenes.py FOLDER --scenes 150 --seed 2 --questions    what it is chosen by
+    scenes.py FOLDER --scenes 6000 --seed 11 --fromage    captions, and a gallery to search in
 
 A scene is a picture of 112 x 112 with one to four things, each in a quadrant of its own, on a background of one of eight
 colours. The things are stamps of Debian's tuxpaint-stamps-default (GPL-2). Needs python3-pil and python3-numpy.
@@ -12,7 +13,9 @@ FOLDER gets pictures/ and, in LLaVA's conversation format,
   captions.json   one description a picture: LLaVA's stage 1
   chat.json       questions of all kinds in turns: LLaVA's stage 2
   text.txt        words for the tokenizer
-or, with --questions, questions.jsonl: every question by itself with its right answer."""
+or, with --questions, questions.jsonl: every question by itself with its right answer;
+or, with --fromage, captions.jsonl and text.txt, and in gallery/ 500 more pictures with gallery.jsonl: no two hold the same things,
+and no picture of the training sets (--seed, and 24000 of seed 1) holds the things of one of them."""
 import argparse
 import json
 import multiprocessing
@@ -200,6 +203,12 @@ def questions(things, scene, rng):
             yield {"scene": f"scenes/{scene['number']:03}.png", "kind": kind, "language": language, "question": question, "answer": answer}
 
 
+def caption_of(things, scene):
+    """"an owl top left, a bee bottom right, blue": short, and every word counts."""
+    places = ["top left", "top right", "bottom left", "bottom right"]
+    return ", ".join([f"{article(things[t]['en'])} {places[q]}" for q, t in scene["at"].items()] + [COLOURS[scene["colour"]][0]])
+
+
 def conversation(number, turns, image):
     said = []
     for i, (question, answer) in enumerate(turns):
@@ -225,6 +234,45 @@ def make(job):
             "chat": conversation(number, chat(things, scene, rng), image)}
 
 
+def make_captioned(job):
+    """A picture with its caption; the names are for those who count them."""
+    folder, image, number, seed = job
+    scene, rng = imagine(number, seed)
+    for thing in scene["at"].values():
+        if "image" not in THINGS[thing]:
+            THINGS[thing]["image"] = cut(THINGS[thing]["path"])
+    paint(THINGS, scene, rng).save(f"{folder}/{image}")
+    return {"image": image, "caption": caption_of(THINGS, scene), "names": [THINGS[t]["en"] for t in scene["at"].values()]}
+
+
+def contents(number, seed):
+    return frozenset(imagine(number, seed)[0]["at"].values())
+
+
+def captioned(folder, scenes, seed):
+    """captions.jsonl, text.txt and the gallery."""
+    taken = {contents(n, 1) for n in range(24000)} | {contents(n, seed) for n in range(scenes)}
+    unseen, number = [], scenes
+    while len(unseen) < 500:
+        if contents(number, seed) not in taken:
+            taken.add(contents(number, seed))
+            unseen.append(number)
+        number += 1
+    os.makedirs(f"{folder}/gallery", exist_ok=True)
+    for i in range((scenes + 999) // 1000):
+        os.makedirs(f"{folder}/pictures/{i:03}", exist_ok=True)
+    jobs = {"captions": [(folder, f"pictures/{n // 1000:03}/{n % 1000:03}.png", n, seed) for n in range(scenes)],
+            "gallery": [(folder, f"gallery/{i:03}.png", n, seed) for i, n in enumerate(unseen)]}
+    with multiprocessing.Pool() as pool:
+        for name, which in jobs.items():
+            made = pool.map(make_captioned, which, chunksize=100)
+            with open(f"{folder}/{name}.jsonl", "w", encoding="utf-8") as out:
+                out.writelines(json.dumps(line) + "\n" for line in made)
+            if name == "captions":
+                with open(f"{folder}/text.txt", "w", encoding="utf-8") as out:
+                    out.writelines(line["caption"] + "\n" for line in made)
+
+
 THINGS = find_things()
 
 
@@ -238,7 +286,12 @@ def main():
     parser.add_argument("--scenes", type=int, default=24000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--questions", action="store_true")
+    parser.add_argument("--fromage", action="store_true")
     options = parser.parse_args()
+    if options.fromage:
+        os.makedirs(options.folder, exist_ok=True)
+        captioned(options.folder, options.scenes, options.seed)
+        return
     for i in range(1 if options.questions else (options.scenes + 999) // 1000):
         os.makedirs(f"{options.folder}/scenes" if options.questions else f"{options.folder}/pictures/{i:03}", exist_ok=True)
     with multiprocessing.Pool() as pool:

@@ -6,11 +6,10 @@
 
 #include <string.h>
 
-/* The captions of the batch in ids, and where their [RET] is. */
+/* The captions of the batch and their pictures. */
 typedef struct captions {
     int64_t count, length;
-    int32_t *ids, *labels, *query_at;
-    int64_t *used; /* ids that are no pads */
+    sn_sample *samples;
     float *pixels;
 } captions;
 
@@ -19,39 +18,24 @@ static sn_status read_captions(sn_tracer *t, captions *c) {
     *c = (captions){.count = (int64_t)json_array_size(batch), .length = 24};
     sn_status status = sn_json_integer("request.json", t->options, "max_len", 2, 1 << 16, &c->length, t->error);
     if (status) return status;
-    size_t all = (size_t)(c->count * c->length);
     const char **paths = sn_arena_alloc(t->arena, (size_t)c->count + 1, sizeof *paths);
-    c->ids = sn_arena_alloc(t->arena, all + 1, 4), c->labels = sn_arena_alloc(t->arena, all + 1, 4);
-    c->query_at = sn_arena_alloc(t->arena, (size_t)c->count + 1, 4), c->used = sn_arena_alloc(t->arena, (size_t)c->count + 1, sizeof *c->used);
-    if (!paths || !c->ids || !c->labels || !c->query_at || !c->used) return sn_fail_memory(t->error);
+    if (!paths || !(c->samples = sn_arena_alloc(t->arena, (size_t)c->count + 1, sizeof *c->samples))) return sn_fail_memory(t->error);
     for (int64_t i = 0; i < c->count && !status; i++) {
         const json_t *sample = json_array_get(batch, (size_t)i);
         const char *text = sn_json_string(sample, "text"), *image = sn_json_string(sample, "image");
         if (!text) text = sn_json_string(sample, "caption");
         if (!text || !image) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: batch[%lld]: expected image and text", (long long)i);
         if (!(paths[i] = sn_arena_format(t->arena, "%s/%s", t->folder, image))) return sn_fail_memory(t->error);
-        int32_t *ids = c->ids + i * c->length;
-        status = sn_fromage_caption(t->model, text, c->length, ids, &c->used[i], t->error);
-        for (int64_t k = 0; k < c->length && !status; k++) c->labels[i * c->length + k] = k < c->used[i] ? ids[k] : -100;
-        c->query_at[i] = (int32_t)c->used[i] - 1;
+        status = sn_fromage_words(t->model, text, &c->samples[i].ids, t->error);
     }
     return status ? status : sn_load_pictures(t->model, paths, (int)c->count, NULL, &c->pixels, t->error);
 }
 
 /* The captioning pass of a step: captions alone, or neighbours behind each other. */
 static sn_status lay_out(sn_tracer *t, const captions *c, bool joined, sn_multitask *b) {
-    int num = joined ? 2 : 1;
-    if (c->count < 1 || c->count % num) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: batch: found %lld samples, expected an even number: neighbours are joined", (long long)c->count);
-    b->rows = c->count / num, b->row_length = num * (c->length + t->model->media_positions);
-    int32_t *ids = sn_arena_alloc(t->arena, (size_t)(b->rows * b->row_length), 4), *labels = sn_arena_alloc(t->arena, (size_t)(b->rows * b->row_length), 4);
-    if (!ids || !labels) return sn_fail_memory(t->error);
-    for (int64_t r = 0; r < b->rows; r++) {
-        const int32_t *of[] = {c->ids + r * num * c->length, c->ids + (r * num + num - 1) * c->length};
-        sn_fromage_row(t->model, of, c->used + r * num, num, c->length, r * num, ids + r * b->row_length, labels + r * b->row_length);
-    }
-    b->ids = ids, b->labels = labels, b->pictures = c->count, b->length = c->length;
-    b->captions = c->ids, b->caption_labels = c->labels, b->query_at = c->query_at, b->pixels = c->pixels;
-    return SN_OK;
+    if (c->count < 1 || (joined && c->count % 2)) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: batch: found %lld samples, expected an even number: neighbours are joined", (long long)c->count);
+    b->pixels = c->pixels, b->padded = true;
+    return sn_multitask_lay_out(t->model, c->samples, c->count, c->length, joined, t->arena, b, t->error);
 }
 
 static void put_ids(sn_tracer *t, const char *name, int64_t rows, int64_t columns, const int32_t *from) {
@@ -89,14 +73,14 @@ sn_status sn_trace_multitask(sn_tracer *t) {
         sn_multitask_losses losses;
         status = lay_out(t, &c, json_is_true(json_is_array(joined) ? json_array_get(joined, (size_t)s) : joined), &batch);
         if (!status) sn_engine_set_trace(t->engine, s ? NULL : &t->trace);
-        if (!status) status = sn_multitask_gradients(&trainer, &batch, &losses, t->error);
+        if (!status) status = sn_multitask_gradients(&trainer, &batch, false, &losses, t->error);
         if (status) break;
         double norm = sn_trainer_norm(&trainer);
         float *const row[] = {values, values + steps, values + 2 * steps, values + 3 * steps, values + 4 * steps};
         row[0][s] = losses.captioning, row[1][s] = losses.query, row[2][s] = losses.contrastive, row[3][s] = losses.total, row[4][s] = (float)norm;
         if (s == 0) {
-            put_ids(t, "input_ids", c.count, c.length, c.ids);
-            put_ids(t, "labels.retrieval", c.count, c.length, c.labels);
+            put_ids(t, "input_ids", c.count, c.length, batch.captions);
+            put_ids(t, "labels.retrieval", c.count, c.length, batch.caption_labels);
             put_ids(t, "labels.captioning", batch.rows, batch.row_length, batch.labels);
             put_parameters(t, &trainer, true);
         }
@@ -108,6 +92,7 @@ sn_status sn_trace_multitask(sn_tracer *t) {
     if (!status) put_parameters(t, &trainer, false);
     sn_engine_set_trace(t->engine, &t->trace);
     sn_trainer_close(&trainer);
+    for (int64_t i = 0; i < c.count && c.samples; i++) sn_ids_free(&c.samples[i].ids);
     sn_free(c.pixels);
     return status;
 }

@@ -23,8 +23,9 @@ static void on_step(void *context, const sn_step_report *r) {
     const view *v = context;
     double left = r->seconds * (double)(r->steps - r->step);
     if (v->json) return;
-    printf("%sstep %lld/%lld  loss %.6f  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left%s", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss, r->grad_norm, r->lr,
-           r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left, v->terminal && !r->checkpoint ? "" : "\n");
+    printf("%sstep %lld/%lld  loss %.6f", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss.total);
+    for (int i = 0; i < r->loss.count; i++) printf("  %s %.4f", r->loss.part[i].name, r->loss.part[i].value);
+    printf("  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left%s", r->grad_norm, r->lr, r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left, v->terminal && !r->checkpoint ? "" : "\n");
     fflush(stdout); /* a line a step reaches a pipe at once */
 }
 

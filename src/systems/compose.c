@@ -26,7 +26,7 @@ typedef struct work {
     int64_t image_id, pad_id;
 } work;
 
-static const char *const configuration[] = {"config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
+static const char *const configuration[] = {"config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
                                             "added_tokens.json", "special_tokens_map.json"};
 
 static sn_status copy_file(const char *from, const char *to, const char *name, bool needed, sn_error *error) {
@@ -176,20 +176,26 @@ static sn_status write_store(const work *w, const sn_store *store, sn_error *err
     return status;
 }
 
+static sn_status write_parameters(work *w, sn_graph *g, const sn_names *names, int num_names, sn_error *error) {
+    sn_store *store = sn_store_new();
+    sn_status status = store ? SN_OK : sn_fail_memory(error);
+    if (!status && g->error.status) status = sn_fail(error, g->error.status, "%s", g->error.message);
+    for (size_t i = 0; !status && i < g->num_params; i++)
+        status = add_parameter(w, store, &g->params[i], &g->nodes[g->params[i].tensor].shape, names, num_names, error);
+    if (!status) status = write_store(w, store, error);
+    sn_store_free(store);
+    return status;
+}
+
 static sn_status write_weights(work *w, sn_error *error) {
     const sn_names names[] = {{.rules = sn_clip_vision_names_hf, .canonical_prefix = "vision.", .published_prefix = "vision_tower.vision_model."},
                               {.rules = sn_llava_projector_hf, .canonical_prefix = "projector.", .published_prefix = "multi_modal_projector."},
                               {.rules = sn_llama_names_hf, .canonical_prefix = "decoder.", .published_prefix = "language_model.model."},
                               {.rules = sn_llama_head_hf, .canonical_prefix = "decoder.", .published_prefix = "language_model."}};
     sn_graph *g = sn_graph_new();
-    sn_store *store = sn_store_new();
-    sn_status status = g && store ? SN_OK : sn_fail_memory(error);
-    if (!status) list_parameters(g, &w->whole);
-    if (!status && g->error.status) status = sn_fail(error, g->error.status, "%s", g->error.message);
-    for (size_t i = 0; !status && i < g->num_params; i++)
-        status = add_parameter(w, store, &g->params[i], &g->nodes[g->params[i].tensor].shape, names, sizeof names / sizeof *names, error);
-    if (!status) status = write_store(w, store, error);
-    sn_store_free(store);
+    if (!g) return sn_fail_memory(error);
+    list_parameters(g, &w->whole);
+    sn_status status = write_parameters(w, g, names, sizeof names / sizeof *names, error);
     sn_graph_free(g);
     return status;
 }
@@ -206,13 +212,16 @@ static sn_status write_json(const work *w, const char *name, json_t *object, sn_
     return status;
 }
 
-static json_t *describe(const work *w) {
-    const sn_clip_vision_config *v = &w->whole.vision;
-    const sn_llama_config *t = &w->whole.llama;
-    json_t *vision = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f}", "model_type", "clip_vision_model", "hidden_size", (json_int_t)v->hidden_size, "intermediate_size",
+static json_t *describe_vision(const sn_clip_vision_config *v) {
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f}", "model_type", "clip_vision_model", "hidden_size", (json_int_t)v->hidden_size, "intermediate_size",
                                (json_int_t)v->intermediate_size, "num_hidden_layers", (json_int_t)v->num_layers, "num_attention_heads", (json_int_t)v->num_heads, "image_size",
                                (json_int_t)v->image_size, "patch_size", (json_int_t)v->patch_size, "projection_dim", (json_int_t)v->hidden_size, "hidden_act",
                                v->activation == SN_UNARY_GELU ? "gelu" : "quick_gelu", "layer_norm_eps", (double)v->layer_norm_eps);
+}
+
+static json_t *describe(const work *w) {
+    const sn_clip_vision_config *v = &w->whole.vision;
+    const sn_llama_config *t = &w->whole.llama;
     json_t *text = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:b, s:i, s:i, s:I}", "model_type", "llama", "hidden_size", (json_int_t)t->hidden_size,
                              "intermediate_size", (json_int_t)t->intermediate_size, "num_hidden_layers", (json_int_t)t->num_layers, "num_attention_heads", (json_int_t)t->num_heads,
                              "num_key_value_heads", (json_int_t)t->num_kv_heads, "head_dim", (json_int_t)t->head_dim, "vocab_size", (json_int_t)t->vocab_size, "max_position_embeddings",
@@ -221,7 +230,7 @@ static json_t *describe(const work *w) {
     return json_pack("{s:[s], s:s, s:I, s:I, s:s, s:b, s:I, s:s, s:b, s:s, s:o, s:o}", "architectures", "LlavaForConditionalGeneration", "model_type", "llava", "image_token_index",
                      (json_int_t)w->image_id, "image_seq_length", (json_int_t)(sn_clip_patches(v) + w->whole.keep_class), "projector_hidden_act", "gelu", "multimodal_projector_bias", 1,
                      "vision_feature_layer", (json_int_t)w->whole.select_layer, "vision_feature_select_strategy", w->whole.keep_class ? "full" : "default", "tie_word_embeddings", t->tied_head,
-                     "dtype", sn_type_of(w->type)->name[0] == 'b' ? "bfloat16" : w->type == SN_TYPE_F32 ? "float32" : "float16", "vision_config", vision, "text_config", text);
+                     "dtype", sn_type_of(w->type)->name[0] == 'b' ? "bfloat16" : w->type == SN_TYPE_F32 ? "float32" : "float16", "vision_config", describe_vision(v), "text_config", text);
 }
 
 static json_t *describe_words(const work *w) {
@@ -274,5 +283,25 @@ sn_status sn_compose(sn_engine *engine, const sn_composition *c, const char *fol
     sn_model_close(w.vision);
     sn_model_close(w.llm);
     sn_model_close(w.connector);
+    return status;
+}
+
+sn_status sn_compose_tower(sn_engine *engine, const char *vision, const char *folder, sn_error *error) {
+    const sn_names names[] = {{.rules = sn_clip_vision_names_hf, .canonical_prefix = "vision.", .published_prefix = "vision_model."}};
+    const sn_composition c = {.vision = vision};
+    work w = {.composition = &c, .folder = folder, .type = SN_TYPE_F32};
+    sn_graph *g = sn_graph_new();
+    sn_status status = g ? open_part(engine, vision, &w.vision, error) : sn_fail_memory(error);
+    if (!status) status = choose_vision(&w, error);
+    if (!status && mkdir(folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
+    if (!status) status = write_processor(&w, error);
+    if (!status) status = write_json(&w, "config.json", describe_vision(&w.whole.vision), error);
+    if (!status) {
+        const sn_clip_vision_config *v = &w.whole.vision;
+        sn_clip_vision_pooled(g, v, sn_clip_vision_hidden(g, v, sn_input(g, SN_TYPE_F32, SN_SHAPE(1, 3, v->image_size, v->image_size)), v->num_layers));
+        status = write_parameters(&w, g, names, 1, error);
+    }
+    sn_model_close(w.vision);
+    sn_graph_free(g);
     return status;
 }

@@ -19,6 +19,9 @@ typedef struct sn_composition {
  * <image> gets it and <pad>; rows that a table has too few begin as the mean of the others. */
 sn_status sn_compose(sn_engine *engine, const sn_composition *composition, const char *folder, sn_error *error);
 
+/* Writes the tower of a LLaVA, or of a CLIP, as a CLIP of its own in Hugging Face's layout. */
+sn_status sn_compose_tower(sn_engine *engine, const char *vision, const char *folder, sn_error *error);
+
 /* Copies the files that stand beside the weights (configuration, tokenizer, processor) from one model's folder to another. */
 sn_status sn_copy_configuration(const char *from, const char *to, sn_error *error);
 

@@ -12,19 +12,22 @@ static sn_tensor pooled(sn_graph *g, const sn_fromage *c, sn_tensor pixels) {
     return sn_clip_vision_pooled(g, &c->vision, sn_clip_vision_hidden(g, &c->vision, pixels, c->vision.num_layers));
 }
 
-/* vision.output = the class token after its norm; connector.output = its visual tokens, side by side in one product. */
-static sn_tensor encode(sn_graph *g, const sn_model *m, sn_tensor pixels) {
-    const sn_fromage *c = m->own;
-    sn_tensor v = pooled(g, c, pixels);
+static sn_tensor visual_tokens(sn_graph *g, const sn_fromage *c, sn_tensor v, int64_t pictures) {
     sn_name(g, v, "vision.output");
-    sn_tensor rows = sn_reshape(g, sn_projector(g, &c->projector, v), SN_SHAPE(sn_dim(g, pixels, 0), c->visual_tokens, c->opt.embed_size));
+    sn_tensor rows = sn_reshape(g, sn_projector(g, &c->projector, v), SN_SHAPE(pictures, c->visual_tokens, c->opt.embed_size));
     sn_name(g, rows, "connector.output");
     return rows;
 }
 
-static sn_tensor key(sn_graph *g, const sn_model *m, sn_tensor pixels) {
+/* vision.output = the class token after its norm; connector.output = its visual tokens, side by side in one product. */
+static sn_tensor encode(sn_graph *g, const sn_model *m, sn_tensor pixels) { return visual_tokens(g, m->own, pooled(g, m->own, pixels), sn_dim(g, pixels, 0)); }
+
+static sn_tensor key(sn_graph *g, const sn_model *m, sn_tensor pixels) { return sn_retrieval_key(g, &((const sn_fromage *)m->own)->retrieval, pooled(g, m->own, pixels)); }
+
+static void encode_and_key(sn_graph *g, const sn_model *m, sn_tensor pixels, sn_tensor *rows, sn_tensor *key) {
     const sn_fromage *c = m->own;
-    return sn_retrieval_key(g, &c->retrieval, pooled(g, c, pixels));
+    sn_tensor v = pooled(g, c, pixels);
+    *rows = visual_tokens(g, c, v, sn_dim(g, pixels, 0)), *key = sn_retrieval_key(g, &c->retrieval, v);
 }
 
 static void parameters(sn_graph *g, const void *context) {
@@ -96,8 +99,9 @@ static sn_status prompt(const sn_model *m, const sn_request *request, sn_prompt 
 }
 
 static const char *const multitask[] = {"projector.*", "retrieval.*", NULL};
-static const sn_stage stages[] = {{.name = "multitask", .trainable = multitask}, {0}};
+static const sn_stage stages[] = {{.name = "multitask", .trainable = multitask, .objective = "multitask"}, {0}};
 
 const sn_system sn_system_fromage = {
     .name = "fromage", .title = "FROMAGe", .paper = "arXiv 2301.13823", .recognise = sn_fromage_recognise, .open = sn_fromage_open, .check = sn_fromage_check,
-    .parameters = parameters, .encode = encode, .key = key, .gallery = sn_fromage_gallery, .prompt = prompt, .stages = stages};
+    .parameters = parameters, .encode = encode, .key = key, .gallery = sn_fromage_gallery, .encode_and_key = encode_and_key, .prompt = prompt, .stages = stages,
+    .sample = sn_fromage_sample, .checkpoint = "pretrained_ckpt.pth.tar", .arguments = sn_fromage_arguments};

@@ -16,6 +16,7 @@ typedef struct sn_fromage {
     sn_retrieval_config retrieval; /* W_i and W_t */
     sn_opt_config opt;
     int64_t visual_tokens;
+    const char *folder; /* that holds model_args.json */
 } sn_fromage;
 
 /* How it is published: sn_system's recognise, open and check. */
@@ -25,12 +26,20 @@ sn_status sn_fromage_check(const sn_model *model, sn_error *error);
 /* Its galleries: sn_system's gallery. */
 sn_status sn_fromage_gallery(const sn_model *model, const char *path, sn_finder *out, sn_error *error);
 
-/* A caption for training: </s>, its words, [RET]; cut or padded to `length`, the last id never a word. *count: ids that are
- * no pads. */
-sn_status sn_fromage_caption(const sn_model *model, const char *caption, int64_t length, int32_t *ids, int64_t *count, sn_error *error);
+/* sn_system's sample: one caption and its picture. ids and labels: </s>, its words, [RET]. */
+sn_status sn_fromage_sample(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
+sn_status sn_fromage_words(const sn_model *model, const char *caption, sn_ids *ids, sn_error *error);
+
+/* Such ids cut or padded to `length`, the last one never a word. Returns how many are no pads. */
+int64_t sn_fromage_pad(const sn_model *model, const sn_ids *words, int64_t length, int32_t *ids);
 
 /* One row of the captioning pass: num captions of `length` ids behind their pictures (first_picture …), what stands from
  * [RET] on behind them all: num * (length + visual tokens) ids and labels. */
 void sn_fromage_row(const sn_model *model, const int32_t *const *captions, const int64_t *counts, int num, int64_t length, int64_t first_picture, int32_t *ids, int32_t *labels);
+
+/* sn_system's arguments: model_args.json. */
+sn_status sn_fromage_arguments(const sn_model *model, const char *folder, const char *tower, sn_error *error);
+
+extern const sn_name_rule sn_fromage_names_projector[], sn_fromage_names_retrieval[], sn_fromage_names_row[];
 
 #endif

@@ -2,19 +2,21 @@
  * arguments name. The checkpoint may be pruned or as training left it. */
 #include "systems/fromage.h"
 
+#include "base/file.h"
 #include "systems/gguf_vocabulary.h"
 #include "systems/parts.h"
 #include "weights/config.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const sn_name_rule names_connector[] = {{"0.weight", "visual_embeddings.weight", 0, 0, 0, 0}, {"0.bias", "visual_embeddings.bias", 0, 0, 0, 0}, {0}};
-static const sn_name_rule names_retrieval[] = {
+const sn_name_rule sn_fromage_names_projector[] = {{"0.weight", "visual_embeddings.weight", 0, 0, 0, 0}, {"0.bias", "visual_embeddings.bias", 0, 0, 0, 0}, {0}};
+const sn_name_rule sn_fromage_names_retrieval[] = {
     {"image.weight", "visual_fc.weight", 0, 0, 0, 0},         {"image.bias", "visual_fc.bias", 0, 0, 0, 0},
     {"text.{l}.weight", "text_hidden_fcs.{l}.0.weight", 0, 0, 0, 0}, {"text.{l}.bias", "text_hidden_fcs.{l}.0.bias", 0, 0, 0, 0},
     {"logit_scale", "logit_scale", 0, 0, 0, 0},               {0}};
-static const sn_name_rule names_row[] = {{"row", "ret_input_embeddings.weight", 0, 0, 0, 0}, {0}};
+const sn_name_rule sn_fromage_names_row[] = {{"row", "ret_input_embeddings.weight", 0, 0, 0, 0}, {0}};
 static const sn_name_rule names_table[] = {{"embed.weight", "input_embeddings.weight", 0, 0, 0, 0}, {0}}; /* its row count says whether it was cut already */
 
 /* model_args.json: in the folder, or beside the checkpoint. NULL where there is none. */
@@ -108,9 +110,9 @@ static sn_status checkpoint_names(sn_model *m, sn_source *checkpoint, const char
     sn_name_rule *from_table = sn_arena_alloc(m->arena, 2, sizeof *from_table);
     if (!from_table) return sn_fail_memory(error);
     from_table[0] = (sn_name_rule){"row", "input_embeddings.weight", m->query_id, SN_SOME_ROWS, 0, 0};
-    bool ok = sn_model_names(m, names_connector, "projector.", prefix, &checkpoint, 1) && sn_model_names(m, names_retrieval, "retrieval.", prefix, &checkpoint, 1);
+    bool ok = sn_model_names(m, sn_fromage_names_projector, "projector.", prefix, &checkpoint, 1) && sn_model_names(m, sn_fromage_names_retrieval, "retrieval.", prefix, &checkpoint, 1);
     if (ok && has_table) ok = sn_model_names(m, names_table, "decoder.", prefix, &checkpoint, 1);
-    if (ok) ok = has_row || !has_table ? sn_model_names(m, names_row, "retrieval.", outer, &checkpoint, 1) : sn_model_names(m, from_table, "retrieval.", prefix, &checkpoint, 1);
+    if (ok) ok = has_row || !has_table ? sn_model_names(m, sn_fromage_names_row, "retrieval.", outer, &checkpoint, 1) : sn_model_names(m, from_table, "retrieval.", prefix, &checkpoint, 1);
     char *lm = sn_format("%slm.model.decoder.", prefix), *head = sn_format("%slm.", prefix), *tower = sn_format("%svisual_model.vision_model.", prefix);
     if (ok) ok = lm && head && tower && sn_skip_opt(m, lm, head, checkpoint) && sn_skip_clip_tower(m, tower, checkpoint);
     sn_free(lm);
@@ -159,10 +161,11 @@ static sn_status open_parts(sn_model *m, const sn_model_files *files, const char
     if (!status) status = read_args(m, args, checkpoint, prefix, error);
     if (status) return status;
     m->vision_from = sn_arena_strdup(m->arena, vision);
+    c->folder = sn_arena_strdup(m->arena, folder);
     m->media_positions = c->visual_tokens;
     m->lm.query = query, m->lm.query_config = c, m->lm.query_size = c->retrieval.size;
     m->layout = strncmp(prefix, "module.", 7) == 0 ? "authors', as training left it" : "authors'";
-    return folder ? SN_OK : sn_fail_memory(error);
+    return m->vision_from && c->folder ? SN_OK : sn_fail_memory(error);
 }
 
 sn_status sn_fromage_open(sn_model *m, const sn_model_files *files, sn_error *error) {
@@ -178,6 +181,20 @@ sn_status sn_fromage_open(sn_model *m, const sn_model_files *files, sn_error *er
     sn_free(folder);
     sn_free(llm);
     sn_free(vision);
+    sn_free(path);
+    return status;
+}
+
+sn_status sn_fromage_arguments(const sn_model *m, const char *folder, const char *tower, sn_error *error) {
+    json_t *args = NULL;
+    sn_status status = sn_model_json(((const sn_fromage *)m->own)->folder, "model_args.json", &args, error);
+    if (status) return status;
+    if (tower) json_object_set_new(args, "visual_encoder", json_string(tower));
+    json_object_set_new(args, "retrieval_token_idx", json_integer(m->query_id));
+    char *text = args ? json_dumps(args, JSON_INDENT(1)) : NULL, *path = sn_path_join(folder, "model_args.json");
+    status = text && path ? sn_write_file(path, text, strlen(text), error) : sn_fail_memory(error);
+    json_decref(args);
+    free(text);
     sn_free(path);
     return status;
 }

@@ -92,7 +92,7 @@ static int mark_rows(const sn_model *m, int32_t *ids, int most) {
     return n;
 }
 
-static const sn_stage stages[] = {{"stage1", stage1, mark_rows}, {"stage2", stage2, NULL}, {"whole", whole, NULL}, {0}};
+static const sn_stage stages[] = {{"stage1", stage1, mark_rows, "plain", NULL}, {"stage2", stage2, NULL, "v1", NULL}, {"whole", whole, NULL, "v1", NULL}, {0}};
 
 const sn_system sn_system_llava = {
     .name = "llava", .title = "LLaVA", .paper = "arXiv 2304.08485, 2310.03744", .recognise = sn_llava_recognise, .open = sn_llava_open,

@@ -33,6 +33,8 @@ typedef struct sn_stage {
     const char *const *trainable; /* canonical names with * for any text; NULL ends */
     /* Rows of the token table that learn beside them: at most `most` ids, their number; NULL = none. */
     int (*rows)(const sn_model *model, int32_t *ids, int most);
+    const char *template;  /* of a sample's text where the recipe names none; NULL: the system has no templates */
+    const char *objective; /* what is minimised, by the name it has in train/objective.c; NULL: the loss of the next token */
 } sn_stage;
 
 /* One labelled sequence for training: ids (negative = media rows), labels (-100 = not learnt). */
@@ -58,6 +60,8 @@ typedef struct sn_system {
     sn_tensor (*encode)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
     /* pixels → [pictures, lm.query_size]: what a gallery keeps of a picture, not normalised; NULL where there is none */
     sn_tensor (*key)(sn_graph *graph, const sn_model *model, sn_tensor pixels);
+    /* both of the same pictures, their tower run once; training needs it where there are keys */
+    void (*encode_and_key)(sn_graph *graph, const sn_model *model, sn_tensor pixels, sn_tensor *rows, sn_tensor *key);
     /* A gallery as it was published with the system: a file, a pattern of names, or a folder of them. NULL where there are none. */
     sn_status (*gallery)(const sn_model *model, const char *path, sn_finder *out, sn_error *error);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
@@ -65,6 +69,10 @@ typedef struct sn_system {
     const sn_embedder *embedder; /* its vectors for galleries; NULL where it has none */
     const sn_stage *stages;
     sn_status (*sample)(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
+    /* A model published as a file of what was trained beside frozen models: that file's name, and what writes the arguments
+     * beside it (tower: where a tower that learnt was written, or NULL). NULL: whole models, or a projector. */
+    const char *checkpoint;
+    sn_status (*arguments)(const sn_model *model, const char *folder, const char *tower, sn_error *error);
 } sn_system;
 
 struct sn_model {

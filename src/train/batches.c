@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "generate/answer.h"
+#include "train/objective.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -45,8 +46,8 @@ static const json_t *sample_at(const sn_training *t, int64_t index, const sn_dat
 static sn_status prepare(const sn_training *t, int64_t index, bool pictures, sn_sample *sample, float **pixels, const char **id, bool *cut, sn_error *error) {
     const sn_dataset *set = NULL;
     const json_t *object = sample_at(t, index, &set);
-    const char *template = t->recipe->template ? t->recipe->template : strcmp(t->recipe->stage, "stage1") == 0 ? "plain" : "v1";
-    size_t window = t->recipe->max_length ? t->recipe->max_length : (size_t)t->model->lm.max_positions;
+    const char *template = t->recipe->template ? t->recipe->template : t->trainer.stage->template;
+    size_t window = t->recipe->max_length ? t->recipe->max_length : t->objective->max_length ? t->objective->max_length : (size_t)t->model->lm.max_positions;
     char *paths[SN_MAX_MEDIA] = {0};
     *pixels = NULL, *cut = false;
     *id = sn_json_string(object, "id");
@@ -103,8 +104,7 @@ sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *erro
     t->state.skipped = 0;
     *error = (sn_error){0};
     if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
-    unsigned rows = t->recipe->batch.micro;
-    return sn_trainer_memory(&t->trainer, out->longest * rows, rows, most_pictures * rows, &out->pass_memory, error);
+    return t->objective->memory(t, out->longest, most_pictures, &out->pass_memory, error);
 }
 
 /* ---- the samples of a step ---- */

@@ -20,6 +20,8 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, con
 sn_status sn_checkpoint_read(const char *folder, sn_trainer *trainer, uint64_t recipe, sn_training_state *state, bool *found, sn_error *error);
 
 /* What was learnt, in the stored types and published names:
+ *   beside frozen models (sn_system.checkpoint): that file under its authors' names, with its arguments; a tower that learnt in
+ *   visual_model/;
  *   the connector alone: mm_projector.bin (a PyTorch dictionary, as the authors' training leaves it);
  *   otherwise: model.safetensors with every tensor of the language model's source, low-rank updates merged in f32 and
  *   rounded once;

@@ -18,12 +18,13 @@ typedef struct outgoing {
     size_t count;
 } outgoing;
 
-/* Written aside, read back, counted, and only then in the place of what was there before. */
-static sn_status write_checked(const char *path, const outgoing *out, bool torch, sn_error *error) {
+/* Written aside, read back, counted, and only then in the place of what was there before. torch: a PyTorch archive, under the
+ * key `inside` where that is not NULL. */
+static sn_status write_as(const char *path, const outgoing *out, bool torch, const char *inside, sn_error *error) {
     char *aside = sn_format("%s.new", path);
     sn_source *back = NULL;
     if (!aside) return sn_fail_memory(error);
-    sn_status status = torch ? sn_torch_write(aside, out->tensors, out->count, error) : sn_safetensors_write(aside, out->tensors, out->count, error);
+    sn_status status = torch ? sn_torch_write(aside, inside, out->tensors, out->count, error) : sn_safetensors_write(aside, out->tensors, out->count, error);
     if (!status) status = sn_source_open(aside, &back, error);
     if (!status && back->count != out->count) status = sn_fail(error, SN_ERROR_IO, "%s: wrote %zu tensors, read %zu back; what was there before stays", path, out->count, back->count);
     for (size_t i = 0; i < out->count && !status; i++) {
@@ -37,6 +38,8 @@ static sn_status write_checked(const char *path, const outgoing *out, bool torch
     sn_free(aside);
     return status;
 }
+
+static sn_status write_checked(const char *path, const outgoing *out, bool torch, sn_error *error) { return write_as(path, out, torch, NULL, error); }
 
 static void *stored_bytes(sn_arena *arena, sn_type type, const float *values, int64_t count) {
     int64_t bytes = 0;
@@ -148,6 +151,64 @@ static sn_status export_connector(const char *folder, const sn_trainer *t, sn_ex
     return status;
 }
 
+/* ---- what was trained beside frozen models ---- */
+
+/* In the type it came in; what does not learn is as it was. */
+static sn_status add_entry(outgoing *out, const sn_trainer *t, sn_store_entry *e, const char *name, sn_error *error) {
+    sn_type type = e->weight.type;
+    int64_t count = sn_shape_count(&e->weight.shape);
+    sn_status status = sn_weight_ready(&e->weight, error);
+    float *values = status ? NULL : sn_alloc((size_t)count, sizeof *values);
+    if (!status && !values) status = sn_fail_memory(error);
+    for (size_t i = 0; i < t->count; i++)
+        if (t->trainables[i].entry == e) type = t->trainables[i].stored;
+    for (int64_t r = 0; r < e->weight.rows && !status; r++) sn_weight_row_floats(&e->weight, r, values + r * e->weight.columns);
+    if (!status) status = add(out, name, type, e->weight.shape, values, error);
+    sn_free(values);
+    return status;
+}
+
+/* A tower that learnt: a folder of its own in Hugging Face's layout. */
+static sn_status export_tower(const char *folder, const sn_trainer *t, sn_error *error) {
+    outgoing out;
+    char *place = sn_path_join(folder, "visual_model"), *path = place ? sn_path_join(place, "model.safetensors") : NULL;
+    sn_status status = start(&out, t->model->store->count, error);
+    if (!status && !path) status = sn_fail_memory(error);
+    if (!status && mkdir(place, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", place, strerror(errno));
+    for (size_t i = 0; i < t->model->store->count && !status; i++) {
+        sn_store_entry *e = t->model->store->entries[i];
+        if (strncmp(e->name, "vision.", 7) == 0) status = add_entry(&out, t, e, e->published, error);
+    }
+    if (!status) status = sn_copy_configuration(t->model->vision_from, place, error);
+    if (!status) status = write_checked(path, &out, false, error);
+    finish(&out);
+    sn_free(place);
+    sn_free(path);
+    return status;
+}
+
+/* What the system's first stage trains, whether it learnt or not, and what else the checkpoint held that is in use. */
+static sn_status export_trained(const char *folder, const sn_trainer *t, sn_export *to, sn_error *error) {
+    const sn_system *system = t->model->system;
+    const size_t distributed = strlen("module.");
+    outgoing out;
+    bool tower = false;
+    sn_status status = start(&out, t->model->store->count, error);
+    for (size_t i = 0; i < t->count; i++) tower |= strncmp(t->trainables[i].entry->name, "vision.", 7) == 0;
+    for (size_t i = 0; i < t->model->store->count && !status; i++) {
+        sn_store_entry *e = t->model->store->entries[i];
+        bool own = sn_stage_trains(&system->stages[0], e->name);
+        for (size_t j = 0; j < t->count && !own; j++) own = sn_stage_trains(&system->stages[0], t->trainables[j].entry->name) && e->file[0] && strcmp(e->file, t->trainables[j].entry->file) == 0;
+        if (own) status = add_entry(&out, t, e, e->published + (strncmp(e->published, "module.", distributed) == 0 ? distributed : 0), error);
+    }
+    if (!status && !(to->path = sn_path_join(folder, system->checkpoint))) status = sn_fail_memory(error);
+    if (!status && tower) status = export_tower(folder, t, error);
+    if (!status) status = system->arguments(t->model, folder, tower ? "visual_model" : NULL, error);
+    if (!status) status = write_as(to->path, &out, true, "state_dict", error);
+    finish(&out);
+    return status;
+}
+
 /* ---- adapters ---- */
 
 static sn_status write_json(const char *folder, const char *name, json_t *object, sn_error *error) {
@@ -226,7 +287,7 @@ sn_status sn_checkpoint_export(const char *folder, const sn_trainer *t, sn_expor
     if (t->lora.r && to->adapter) status = export_adapter(folder, t, to, error);
     if (!status && (!t->lora.r || to->merged)) {
         sn_free(to->path);
-        status = connector ? export_connector(folder, t, to, error) : export_model(folder, t, hf, to, error);
+        status = t->model->system->checkpoint ? export_trained(folder, t, to, error) : connector ? export_connector(folder, t, to, error) : export_model(folder, t, hf, to, error);
     }
     if (status) {
         sn_free(to->path);

@@ -2,6 +2,8 @@
  * lookup and the tied head. The contrast is a head loss whose head is the other side of the batch. */
 #include "train/multitask.h"
 
+#include "systems/fromage.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +11,7 @@
 typedef struct context {
     const sn_trainer *trainer;
     const sn_multitask *batch;
-    int64_t media;
+    int64_t media, tokens, words; /* rows of pictures; ids of the captioning pass and of the texts alone */
 } context;
 
 /* The token table with the row that learns. */
@@ -33,105 +35,212 @@ static void build(sn_graph *g, const void *with) {
     const context *c = with;
     const sn_multitask *b = c->batch;
     const sn_model *m = c->trainer->model;
-    int64_t tokens = b->rows * b->row_length, n = b->pictures, words = n * b->length, size = m->lm.query_size;
+    int64_t tokens = c->tokens, n = b->pictures, words = c->words, size = m->lm.query_size;
     sn_tensor all = sn_input(g, SN_TYPE_I32, SN_SHAPE(m->lm.vocab_size)), place = sn_input(g, SN_TYPE_I32, SN_SHAPE(1));
     sn_tensor ids = sn_input(g, SN_TYPE_I32, SN_SHAPE(tokens)), positions = sn_input(g, SN_TYPE_I32, SN_SHAPE(tokens)), starts = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->rows + 1));
     sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(n, 3, m->image_size, m->image_size));
     sn_tensor at = sn_input(g, SN_TYPE_I32, SN_SHAPE(c->media)), from = sn_input(g, SN_TYPE_I32, SN_SHAPE(c->media));
+    sn_trainer_begin(g, c->trainer);
     sn_tensor table = table_of(g, m, all, place);
     /* captioning */
-    sn_tensor rows = sn_reshape(g, m->system->encode(g, m, pixels), SN_SHAPE(n * m->media_positions, m->lm.hidden_size));
+    sn_tensor rows, key;
+    m->system->encode_and_key(g, m, pixels, &rows, &key);
+    rows = sn_reshape(g, rows, SN_SHAPE(n * m->media_positions, m->lm.hidden_size));
     sn_tensor x = sn_scatter_rows(g, sn_gather_rows(g, table, ids), sn_gather_rows(g, rows, from), at);
     x = m->lm.forward(g, m->lm.config, x, &(sn_lm_inputs){.positions = positions, .row_starts = starts});
-    sn_name(g, sn_reshape(g, sn_linear(g, x, table, SN_NONE), SN_SHAPE(b->rows, b->row_length, m->lm.vocab_size)), "lm.logits");
+    if (b->padded) sn_name(g, sn_reshape(g, sn_linear(g, x, table, SN_NONE), SN_SHAPE(b->rows, b->row_length, m->lm.vocab_size)), "lm.logits");
     sn_tensor captioning = cross_entropy(g, x, table, tokens);
     /* the texts alone */
     sn_tensor captions = sn_input(g, SN_TYPE_I32, SN_SHAPE(words)), places = sn_input(g, SN_TYPE_I32, SN_SHAPE(words)), begins = sn_input(g, SN_TYPE_I32, SN_SHAPE(n + 1));
     sn_tensor *hidden = sn_arena_alloc(g->arena, (size_t)m->lm.num_layers + 1, sizeof *hidden);
+    if (!hidden) {
+        sn_graph_fail(g, "out of memory");
+        return;
+    }
     sn_tensor y = m->lm.forward(g, m->lm.config, sn_gather_rows(g, table, captions), &(sn_lm_inputs){.positions = places, .row_starts = begins, .hidden = hidden});
     sn_tensor query = cross_entropy(g, y, table, words);
     /* the contrast: keys times exp(s) against queries, both ways */
     sn_tensor e = sn_gather_rows(g, m->lm.query(g, m->lm.query_config, hidden, y), sn_input(g, SN_TYPE_I32, SN_SHAPE(n)));
     sn_tensor scale = sn_unary_op(g, SN_UNARY_EXP, sn_reshape(g, sn_param(g, "retrieval.logit_scale", (sn_shape){0}, SN_INIT_ZERO), SN_SHAPE(1)));
-    sn_tensor u = times(g, sn_norm_op(g, SN_NORM_L2, m->system->key(g, m, pixels), SN_NONE, SN_NONE, 0), scale);
+    sn_tensor u = times(g, sn_norm_op(g, SN_NORM_L2, key, SN_NONE, SN_NONE, 0), scale);
     u = sn_reshape(g, u, SN_SHAPE(n, size));
     sn_name(g, sn_linear(g, u, e, SN_NONE), "similarity");
     sn_tensor contrast = sn_add(g, cross_entropy(g, u, e, n), cross_entropy(g, e, u, n));
     sn_name(g, captioning, "sum.captioning");
     sn_name(g, query, "sum.retrieval_ce");
     sn_name(g, contrast, "sum.contrastive");
-    sn_tensor total = sn_add(g, sn_scale(g, captioning, b->caption_scale), sn_scale(g, sn_add(g, query, contrast), b->query_scale));
+    sn_tensor caption_scale = sn_input(g, SN_TYPE_F32, SN_SHAPE(1)), query_scale = sn_input(g, SN_TYPE_F32, SN_SHAPE(1));
+    sn_tensor total = sn_add(g, times(g, captioning, caption_scale), times(g, sn_add(g, query, contrast), query_scale));
     sn_name(g, total, "sum.total");
-    size_t count = c->trainer->count;
-    sn_tensor *by = sn_arena_alloc(g->arena, count + 1, sizeof *by), *grad = sn_arena_alloc(g->arena, count + 1, sizeof *grad);
-    if (!by || !grad || !hidden) {
-        sn_graph_fail(g, "out of memory");
-        return;
-    }
-    for (size_t i = 0; i < count; i++)
-        for (size_t p = 0; p < g->num_params; p++)
-            if (strcmp(g->params[p].name, c->trainer->trainables[i].entry->name) == 0) by[i] = g->params[p].tensor;
-    sn_gradients(g, total, by, (int)count, grad);
-    for (size_t i = 0; i < count; i++) sn_name(g, grad[i], "grad.%s", c->trainer->trainables[i].entry->name);
+    sn_trainer_add_gradients(g, c->trainer, total);
 }
 
-/* Inputs of one pass: positions, starts, each id's next label and the weights of a mean over those that are there. */
+/* Inputs of one pass: ids, positions, starts, each id's next label and the weights of a mean over those that are there. What
+ * stands behind the last label of a row changes nothing (the mask is causal) and is left out, unless padded. */
 typedef struct pass {
-    int32_t *positions, *starts, *next;
+    int64_t tokens;
+    int32_t *ids, *positions, *starts, *next;
     float *weights;
 } pass;
 
-static bool lay_out(sn_arena *arena, int64_t rows, int64_t length, const int32_t *labels, pass *p) {
-    int64_t tokens = rows * length, learnt = 0;
-    *p = (pass){sn_arena_alloc(arena, (size_t)tokens, 4), sn_arena_alloc(arena, (size_t)rows + 1, 4), sn_arena_alloc(arena, (size_t)tokens, 4), sn_arena_alloc(arena, (size_t)tokens, 4)};
-    if (!p->positions || !p->starts || !p->next || !p->weights) return false;
-    for (int64_t i = 0; i < tokens; i++) {
-        p->positions[i] = (int32_t)(i % length);
-        p->next[i] = i % length + 1 < length ? labels[i + 1] : -100;
-        learnt += p->next[i] >= 0;
+static int64_t kept(const int32_t *ids, const int32_t *labels, int64_t length, bool padded) {
+    while (!padded && length > 1 && labels[length - 1] < 0 && ids[length - 1] >= 0) length--;
+    return length;
+}
+
+static bool lay_out(sn_arena *arena, int64_t rows, int64_t length, const int32_t *ids, const int32_t *labels, bool padded, pass *p) {
+    size_t most = (size_t)(rows * length);
+    int64_t learnt = 0;
+    *p = (pass){.ids = sn_arena_alloc(arena, most, 4), .positions = sn_arena_alloc(arena, most, 4), .starts = sn_arena_alloc(arena, (size_t)rows + 1, 4), .next = sn_arena_alloc(arena, most, 4), .weights = sn_arena_alloc(arena, most, 4)};
+    if (!p->ids || !p->positions || !p->starts || !p->next || !p->weights) return false;
+    for (int64_t r = 0; r < rows; r++) {
+        const int32_t *row = ids + r * length, *wanted = labels + r * length;
+        for (int64_t i = 0, n = kept(row, wanted, length, padded); i < n; i++, p->tokens++) {
+            p->ids[p->tokens] = row[i], p->positions[p->tokens] = (int32_t)i;
+            p->next[p->tokens] = i + 1 < n ? wanted[i + 1] : -100;
+            learnt += p->next[p->tokens] >= 0;
+        }
+        p->starts[r + 1] = (int32_t)p->tokens;
     }
-    for (int64_t r = 0; r <= rows; r++) p->starts[r] = (int32_t)(r * length);
-    for (int64_t i = 0; i < tokens; i++) p->weights[i] = p->next[i] >= 0 ? 1 / (float)learnt : 0;
+    for (int64_t i = 0; i < p->tokens; i++) p->weights[i] = p->next[i] >= 0 ? 1 / (float)learnt : 0;
     return true;
 }
 
-sn_status sn_multitask_gradients(sn_trainer *t, const sn_multitask *b, sn_multitask_losses *losses, sn_error *error) {
-    sn_model *m = t->model;
+/* A batch laid out as the graph takes it. */
+typedef struct packed {
+    sn_arena *arena;
+    context context;
+    int32_t place;
+    float one, *similarity;
+    const void *inputs[23];
+    const char **names; /* of the results: losses, similarity, gradients */
+    int num_names;
+} packed;
+
+static const char *const losses_named[] = {"sum.captioning", "sum.retrieval_ce", "sum.contrastive", "sum.total", "similarity"};
+enum { OWN = sizeof losses_named / sizeof *losses_named };
+
+static sn_status name_results(const sn_trainer *t, sn_arena *arena, const char ***names, sn_error *error) {
+    if (!(*names = sn_arena_alloc(arena, t->count + OWN, sizeof **names))) return sn_fail_memory(error);
+    for (int i = 0; i < OWN; i++) (*names)[i] = losses_named[i];
+    for (size_t i = 0; i < t->count; i++)
+        if (!((*names)[i + OWN] = sn_arena_format(arena, "grad.%s", t->trainables[i].entry->name))) return sn_fail_memory(error);
+    return SN_OK;
+}
+
+static sn_status pack(const sn_trainer *t, const sn_multitask *b, packed *p, sn_error *error) {
+    const sn_model *m = t->model;
     sn_arena *arena = sn_arena_new();
+    *p = (packed){.arena = arena, .context = {.trainer = t, .batch = b}, .place = m->query_id, .one = 1};
     if (!arena) return sn_fail_memory(error);
-    int64_t tokens = b->rows * b->row_length, n = b->pictures, vocab = m->lm.vocab_size;
-    context c = {.trainer = t, .batch = b};
+    int64_t most = b->rows * b->row_length, n = b->pictures, vocab = m->lm.vocab_size;
+    context *c = &p->context;
     pass caption, text;
-    int32_t *all = sn_arena_alloc(arena, (size_t)vocab, 4), *ids = sn_arena_alloc(arena, (size_t)tokens, 4), *at = sn_arena_alloc(arena, (size_t)tokens, 4), *from = sn_arena_alloc(arena, (size_t)tokens, 4);
-    int32_t *diagonal = sn_arena_alloc(arena, (size_t)n, 4), *query_at = sn_arena_alloc(arena, (size_t)n, 4), place = m->query_id;
-    float *halves = sn_arena_alloc(arena, (size_t)n, 4), one = 1, **results = sn_arena_alloc(arena, t->count + 4, sizeof *results);
-    const char **names = sn_arena_alloc(arena, t->count + 4, sizeof *names);
-    bool ok = all && ids && at && from && diagonal && query_at && halves && results && names && lay_out(arena, b->rows, b->row_length, b->labels, &caption) &&
-              lay_out(arena, n, b->length, b->caption_labels, &text);
-    for (int64_t i = 0; ok && i < vocab; i++) all[i] = (int32_t)i;
-    for (int64_t i = 0; ok && i < tokens; i++) {
-        ids[i] = b->ids[i] < 0 ? 0 : b->ids[i];
-        if (b->ids[i] < 0) at[c.media] = (int32_t)i, from[c.media++] = -1 - b->ids[i];
+    int32_t *all = sn_arena_alloc(arena, (size_t)vocab, 4), *at = sn_arena_alloc(arena, (size_t)most, 4), *from = sn_arena_alloc(arena, (size_t)most, 4);
+    int32_t *diagonal = sn_arena_alloc(arena, (size_t)n, 4), *query_at = sn_arena_alloc(arena, (size_t)n, 4);
+    float *halves = sn_arena_alloc(arena, (size_t)n, 4);
+    p->similarity = sn_arena_alloc(arena, (size_t)(n * n), 4);
+    if (!all || !at || !from || !diagonal || !query_at || !halves || !p->similarity || !lay_out(arena, b->rows, b->row_length, b->ids, b->labels, b->padded, &caption) ||
+        !lay_out(arena, n, b->length, b->captions, b->caption_labels, b->padded, &text))
+        return sn_fail_memory(error);
+    for (int64_t i = 0; i < vocab; i++) all[i] = (int32_t)i;
+    c->tokens = caption.tokens, c->words = text.tokens;
+    for (int64_t i = 0; i < caption.tokens; i++)
+        if (caption.ids[i] < 0) at[c->media] = (int32_t)i, from[c->media++] = -1 - caption.ids[i], caption.ids[i] = 0;
+    for (int64_t i = 0; i < n; i++) diagonal[i] = (int32_t)i, halves[i] = 0.5f / (float)n, query_at[i] = text.starts[i] + b->query_at[i];
+    const void *inputs[] = {all, &p->place, caption.ids, caption.positions, caption.starts, b->pixels, at, from, caption.next, caption.weights, text.ids, text.positions, text.starts, text.next, text.weights,
+                            query_at, diagonal, halves, diagonal, halves, &b->caption_scale, &b->query_scale, &p->one};
+    memcpy(p->inputs, inputs, sizeof inputs);
+    return name_results(t, arena, &p->names, error);
+}
+
+static sn_status program_of(const sn_trainer *t, const context *c, const char *const *names, sn_program **out, sn_error *error) {
+    const sn_multitask *b = c->batch;
+    sn_program_key key = {.owner = t, .part = "multitask", .a = c->tokens, .b = c->words, .c = b->pictures << 20 | b->rows};
+    return sn_engine_program(t->model->engine, &key, build, c, t->model->store, names, (int)t->count + OWN, out, error);
+}
+
+/* Share of rows (or, turned, of columns) whose largest value is on the diagonal. similarity[i * n + j]: picture i, caption j. */
+static float found(const float *similarity, int64_t n, bool turned) {
+    int64_t right = 0;
+    for (int64_t i = 0; i < n; i++) {
+        bool best = true;
+        for (int64_t j = 0; j < n; j++) best &= j == i || similarity[turned ? j * n + i : i * n + j] < similarity[i * n + i];
+        right += best;
     }
-    for (int64_t i = 0; ok && i < n; i++) diagonal[i] = (int32_t)i, halves[i] = 0.5f / (float)n, query_at[i] = (int32_t)(i * b->length) + b->query_at[i];
-    const char *const losses_named[] = {"sum.captioning", "sum.retrieval_ce", "sum.contrastive", "sum.total"};
-    float *const losses_at[] = {&losses->captioning, &losses->query, &losses->contrastive, &losses->total};
-    for (int i = 0; ok && i < 4; i++) names[i] = losses_named[i], results[i] = losses_at[i];
-    for (size_t i = 0; ok && i < t->count; i++) {
-        names[i + 4] = sn_arena_format(arena, "grad.%s", t->trainables[i].entry->name);
-        results[i + 4] = t->trainables[i].gradient;
-        ok = names[i + 4] != NULL;
-    }
+    return (float)right / (float)n;
+}
+
+sn_status sn_multitask_gradients(sn_trainer *t, const sn_multitask *b, bool add, sn_multitask_losses *losses, sn_error *error) {
+    packed p;
     sn_program *program;
-    sn_program_key key = {.owner = t, .part = "multitask", .a = b->rows, .b = b->row_length, .c = n};
-    sn_status status = ok ? sn_engine_program(m->engine, &key, build, &c, m->store, names, (int)t->count + 4, &program, error) : sn_fail_memory(error);
-    const void *inputs[] = {all, &place, ids, caption.positions, caption.starts, b->pixels, at, from, caption.next, caption.weights, b->captions, text.positions, text.starts, text.next, text.weights,
-                            query_at, diagonal, halves, diagonal, halves, &one};
-    if (!status) status = sn_engine_run(m->engine, program, inputs, NULL, NULL, results, error);
-    for (size_t i = 0; i < t->count; i++) t->trainables[i].reached = true;
+    sn_status status = pack(t, b, &p, error);
+    float **results = status ? NULL : sn_arena_alloc(p.arena, t->count + OWN, sizeof *results);
+    if (!status && !results) status = sn_fail_memory(error);
+    float *const own[] = {&losses->captioning, &losses->query, &losses->contrastive, &losses->total, p.similarity};
+    for (int i = 0; i < OWN && !status; i++) results[i] = own[i];
+    for (size_t i = 0; i < t->count && !status; i++) {
+        if (!(results[i + OWN] = sn_trainer_place(&t->trainables[i], add))) status = sn_fail_memory(error);
+        t->trainables[i].reached = true;
+    }
+    if (!status) status = program_of(t, &p.context, p.names, &program, error);
+    if (!status) status = sn_engine_run(t->model->engine, program, p.inputs, NULL, NULL, results, error);
+    if (!status) {
+        sn_trainer_take(t, add);
+        losses->picture_found = found(p.similarity, b->pictures, true), losses->caption_found = found(p.similarity, b->pictures, false);
+    }
+    sn_arena_free(p.arena);
+    return status;
+}
+
+sn_status sn_multitask_find_bad(sn_trainer *t, const sn_multitask *b, sn_error *error) {
+    packed p;
+    sn_program *program;
+    sn_status status = pack(t, b, &p, error);
+    if (!status) status = program_of(t, &p.context, p.names, &program, error);
+    if (!status) status = sn_engine_check(t->model->engine, program, p.inputs, NULL, error);
+    sn_arena_free(p.arena);
+    return status;
+}
+
+sn_status sn_multitask_memory(sn_trainer *t, const sn_multitask *b, size_t *bytes, sn_error *error) {
+    context c = {.trainer = t, .batch = b, .media = b->pictures * t->model->media_positions, .tokens = b->rows * b->row_length, .words = b->pictures * b->length};
+    sn_program *program;
+    const char **names;
+    sn_arena *arena = sn_arena_new();
+    sn_status status = arena ? name_results(t, arena, &names, error) : sn_fail_memory(error);
+    if (!status) status = program_of(t, &c, names, &program, error);
+    if (!status) *bytes = sn_program_memory(program);
     sn_arena_free(arena);
     return status;
 }
+
+/* ---- captions ---- */
+
+sn_status sn_multitask_lay_out(const sn_model *m, const sn_sample *samples, int64_t n, int64_t length, bool joined, sn_arena *arena, sn_multitask *out, sn_error *error) {
+    int64_t num = joined && n > 1 ? 2 : 1, all = n * length;
+    int32_t *captions = sn_arena_alloc(arena, (size_t)all, 4), *alone = sn_arena_alloc(arena, (size_t)all, 4), *query_at = sn_arena_alloc(arena, (size_t)n, 4);
+    int64_t *used = sn_arena_alloc(arena, (size_t)n, sizeof *used);
+    out->rows = (n + num - 1) / num, out->row_length = num * (length + m->media_positions), out->pictures = n, out->length = length;
+    size_t places = (size_t)(out->rows * out->row_length);
+    int32_t *ids = sn_arena_alloc(arena, places, 4), *labels = sn_arena_alloc(arena, places, 4), pad = sn_tokenizer_find(m->tokenizer, "<pad>");
+    if (!captions || !alone || !query_at || !used || !ids || !labels) return sn_fail_memory(error);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t *row = captions + i * length;
+        used[i] = sn_fromage_pad(m, &samples[i].ids, length, row), query_at[i] = (int32_t)used[i] - 1;
+        for (int64_t k = 0; k < length; k++) alone[i * length + k] = k < used[i] ? row[k] : -100;
+    }
+    for (size_t i = 0; i < places; i++) ids[i] = pad, labels[i] = -100; /* behind a caption that stands alone */
+    for (int64_t r = 0; r < out->rows; r++) {
+        int64_t first = r * num, here = n - first < num ? n - first : num;
+        const int32_t *of[] = {captions + first * length, captions + (first + here - 1) * length};
+        sn_fromage_row(m, of, used + first, (int)here, length, first, ids + r * out->row_length, labels + r * out->row_length);
+    }
+    out->ids = ids, out->labels = labels, out->captions = captions, out->caption_labels = alone, out->query_at = query_at;
+    return SN_OK;
+}
+
+/* ---- after the step ---- */
 
 static double row_norm(const float *row, int64_t n) {
     double sum = 0;

@@ -7,7 +7,6 @@
 #include "base/memory.h"
 #include "runtime/engine.h"
 #include "train/optimizer.h"
-#include "train/schedule.h"
 
 #include <cyaml/cyaml.h>
 #include <locale.h>
@@ -26,7 +25,13 @@ static const cyaml_schema_field_t fresh_vision_fields[] = {
 static const cyaml_schema_field_t fresh_llm_fields[] = {
     WHOLE(sn_recipe_fresh_llm, hidden_size), WHOLE(sn_recipe_fresh_llm, intermediate_size), WHOLE(sn_recipe_fresh_llm, layers), WHOLE(sn_recipe_fresh_llm, heads),
     WHOLE(sn_recipe_fresh_llm, context), CYAML_FIELD_BOOL("tied", CYAML_FLAG_OPTIONAL, sn_recipe_fresh_llm, tied), CYAML_FIELD_END};
+static const cyaml_schema_field_t fresh_opt_fields[] = {
+    WHOLE(sn_recipe_fresh_opt, hidden_size), WHOLE(sn_recipe_fresh_opt, intermediate_size), WHOLE(sn_recipe_fresh_opt, layers), WHOLE(sn_recipe_fresh_opt, heads),
+    WHOLE(sn_recipe_fresh_opt, context), CYAML_FIELD_END};
+static const cyaml_schema_field_t fresh_retrieval_fields[] = {WHOLE(sn_recipe_fresh_retrieval, size), WHOLE(sn_recipe_fresh_retrieval, visual_tokens), CYAML_FIELD_END};
 static const cyaml_schema_field_t fresh_fields[] = {
+    CYAML_FIELD_MAPPING("opt", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, opt, fresh_opt_fields),
+    CYAML_FIELD_MAPPING("retrieval", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, retrieval, fresh_retrieval_fields),
     CYAML_FIELD_MAPPING("vision", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, vision, fresh_vision_fields), CYAML_FIELD_MAPPING("llm", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, llm, fresh_llm_fields),
     CYAML_FIELD_BOOL("connector", CYAML_FLAG_OPTIONAL, sn_recipe_fresh, connector), CYAML_FIELD_END};
 
@@ -58,11 +63,16 @@ static const cyaml_schema_field_t lora_fields[] = {
     CYAML_FIELD_SEQUENCE("targets", CYAML_FLAG_POINTER, sn_recipe_lora, targets, &pattern_entry, 1, 64),
     CYAML_FIELD_ENUM("export", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_lora, export, exports, 3), CYAML_FIELD_END};
 static const cyaml_strval_t counts[] = {{"global", 0}, {"micro", 1}};
-static const cyaml_schema_field_t loss_fields[] = {CYAML_FIELD_ENUM("count", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, count, counts, 2), CYAML_FIELD_END};
+static const cyaml_strval_t contrasts[] = {{"step", 0}, {"micro", 1}};
+#define MAYBE(type, key) CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, key)
+static const cyaml_schema_field_t loss_fields[] = {
+    CYAML_FIELD_ENUM("count", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, count, counts, 2), MAYBE(sn_recipe_loss, captioning), MAYBE(sn_recipe_loss, retrieval),
+    MAYBE(sn_recipe_loss, joined), CYAML_FIELD_ENUM("contrast", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, contrast, contrasts, 2), CYAML_FIELD_END};
 
-static const cyaml_strval_t schedules[] = {{"constant", SN_SCHEDULE_CONSTANT}, {"linear", SN_SCHEDULE_LINEAR}, {"cosine", SN_SCHEDULE_COSINE}};
+static const cyaml_strval_t schedules[] = {{"constant", SN_SCHEDULE_CONSTANT}, {"linear", SN_SCHEDULE_LINEAR}, {"cosine", SN_SCHEDULE_COSINE}, {"step", SN_SCHEDULE_STEP}};
 static const cyaml_schema_field_t schedule_fields[] = {
-    CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_schedule, name, schedules, 3), REAL(sn_recipe_schedule, warmup_ratio), CYAML_FIELD_END};
+    CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_schedule, name, schedules, 4), REAL(sn_schedule, warmup_ratio), WHOLE(sn_schedule, warmup_steps),
+    WHOLE(sn_schedule, every), REAL(sn_schedule, factor), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t batch_fields[] = {WHOLE(sn_recipe_batch, size), WHOLE(sn_recipe_batch, micro), CYAML_FIELD_END};
 static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), REAL(sn_recipe_save, minutes), CYAML_FIELD_END};
@@ -137,7 +147,7 @@ static const struct override {
     {"optimizer.lr", offsetof(sn_recipe, optimizer.lr), 'r'}, {"optimizer.weight_decay", offsetof(sn_recipe, optimizer.weight_decay), 'r'},
     {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
     {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
-    {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
+    {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"schedule.warmup_steps", offsetof(sn_recipe, schedule.warmup_steps), 'u'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
     {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
     {"save.folder", offsetof(sn_recipe, save.folder), 's'}, {"save.every", offsetof(sn_recipe, save.every), 'u'}, {"save.keep", offsetof(sn_recipe, save.keep), 'u'},
     {"model.path", offsetof(sn_recipe, model.path), 's'}, {"model.llm", offsetof(sn_recipe, model.llm), 's'}, {"model.vision", offsetof(sn_recipe, model.vision), 's'},
@@ -180,12 +190,16 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     if (r->epochs == 0) r->epochs = 1;
     if (r->save.keep == 0) r->save.keep = 2;
     if (r->lora.alpha == 0) r->lora.alpha = r->lora.r;
+    if (r->schedule.factor == 0) r->schedule.factor = 0.1;
+    const sn_recipe_loss *l = &r->loss;
     const struct {
         const char *name;
         double value, low, high;
     } ranges[] = {{"optimizer.lr", o->lr, 1e-12, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
                   {"optimizer.weight_decay", o->weight_decay, 0, 10}, {"optimizer.max_grad_norm", o->max_grad_norm, 0, 1e9}, {"optimizer.connector_lr", o->connector_lr, 0, 10},
-                  {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"batch.size", r->batch.size, 1, 65536}, {"optimizer.momentum", o->momentum, 0, 0.9999999}, {"lora.r", r->lora.r, r->lora.targets_count ? 1 : 0, 65536},
+                  {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"schedule.every", r->schedule.every, r->schedule.name == SN_SCHEDULE_STEP, 4294967295.0}, {"schedule.factor", r->schedule.factor, 0, 1},
+                  {"loss.captioning", l->captioning ? *l->captioning : 1, 0, 1e6}, {"loss.retrieval", l->retrieval ? *l->retrieval : 1, 0, 1e6}, {"loss.joined", l->joined ? *l->joined : 0, 0, 1},
+                  {"batch.size", r->batch.size, 1, 65536}, {"optimizer.momentum", o->momentum, 0, 0.9999999}, {"lora.r", r->lora.r, r->lora.targets_count ? 1 : 0, 65536},
                   {"lora.alpha", r->lora.alpha, 0, 1e6}, {"save.minutes", r->save.minutes, 0, 1e6}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
@@ -256,6 +270,11 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
     if (r->optimizer.name) sn_buf_printf(&text, "|sgd %a %d", r->optimizer.momentum, r->optimizer.nesterov);
     if (r->compute) sn_buf_printf(&text, "|bf16");
     if (r->loss.count) sn_buf_printf(&text, "|micro %u", r->batch.micro);
+    const double *const scales[] = {r->loss.captioning, r->loss.retrieval, r->loss.joined};
+    for (int i = 0; i < 3; i++)
+        if (scales[i]) sn_buf_printf(&text, "|loss %d %a", i, *scales[i]);
+    if (r->loss.contrast) sn_buf_printf(&text, "|contrast %u", r->batch.micro);
+    if (r->schedule.warmup_steps || r->schedule.name == SN_SCHEDULE_STEP) sn_buf_printf(&text, "|steps %u %u %a", r->schedule.warmup_steps, r->schedule.every, r->schedule.factor);
     uint64_t hash = text.data ? sn_hash(text.data, text.length, 1) : 0;
     sn_buf_free(&text);
     return hash;

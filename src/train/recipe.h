@@ -3,6 +3,7 @@
 #define SN_TRAIN_RECIPE_H
 
 #include "base/error.h"
+#include "train/schedule.h"
 
 typedef struct sn_recipe_data {
     char *path, *images;
@@ -19,9 +20,21 @@ typedef struct sn_recipe_fresh_llm {
     bool tied; /* the token table is the head too */
 } sn_recipe_fresh_llm;
 
+/* An OPT of one's own over a byte-level vocabulary, with room for FROMAGe's two tokens. */
+typedef struct sn_recipe_fresh_opt {
+    unsigned hidden_size, intermediate_size, layers, heads, context;
+} sn_recipe_fresh_opt;
+
+/* FROMAGe's layers between a tower and an OPT. */
+typedef struct sn_recipe_fresh_retrieval {
+    unsigned size, visual_tokens; /* width of the shared space; rows of a picture (0 = 1) */
+} sn_recipe_fresh_retrieval;
+
 typedef struct sn_recipe_fresh {
     sn_recipe_fresh_vision vision;
     sn_recipe_fresh_llm llm;
+    sn_recipe_fresh_opt opt;
+    sn_recipe_fresh_retrieval retrieval;
     bool connector;
 } sn_recipe_fresh;
 
@@ -55,12 +68,11 @@ typedef struct sn_recipe_lora {
 
 typedef struct sn_recipe_loss {
     int count; /* 0 = tokens of the whole step, 1 = those of each pass, then the mean over the passes */
+    /* of stage multitask; NULL = 1, 1, 0.5 */
+    double *captioning, *retrieval; /* what the losses are multiplied by */
+    double *joined;                 /* how often captions are joined in pairs */
+    int contrast;                   /* 0 = over the whole step, which must be one pass; 1 = over each pass */
 } sn_recipe_loss;
-
-typedef struct sn_recipe_schedule {
-    int name; /* sn_schedule_kind */
-    double warmup_ratio;
-} sn_recipe_schedule;
 
 typedef struct sn_recipe_batch {
     unsigned size, micro; /* samples of a step; of one pass through the model (0 = all of them) */
@@ -86,7 +98,7 @@ typedef struct sn_recipe {
     int compute;    /* sn_compute: what products are computed in; masters, gradients and moments are f32 */
     bool recompute; /* blocks are computed again in the backward pass: less memory, the same numbers */
     sn_recipe_optimizer optimizer;
-    sn_recipe_schedule schedule;
+    sn_schedule schedule;
     sn_recipe_batch batch;
     unsigned epochs, steps; /* steps 0 = as many as the epochs (0 = 1) have */
     unsigned max_length;    /* positions of a sample, pictures included; 0 = the model's window */

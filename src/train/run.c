@@ -4,7 +4,9 @@
 
 #include "base/file.h"
 #include "systems/compose.h"
+#include "systems/fromage_compose.h"
 #include "train/batches.h"
+#include "train/objective.h"
 #include "train/report.h"
 #include "train/schedule.h"
 
@@ -31,21 +33,34 @@ void sn_training_close(sn_training *t) {
     *t = (sn_training){0};
 }
 
+/* A FROMAGe between two models, or an OPT. */
+static sn_status compose_fromage(const sn_training *t, sn_error *error) {
+    const sn_recipe_model *m = &t->recipe->model;
+    const sn_recipe_fresh_opt *l = &m->fresh.opt;
+    const sn_recipe_fresh_retrieval *f = &m->fresh.retrieval;
+    const sn_opt_config sizes = {.hidden_size = l->hidden_size, .intermediate_size = l->intermediate_size, .num_layers = l->layers, .num_heads = l->heads, .max_positions = l->context};
+    const sn_fromage_composition c = {.llm = m->llm, .vision = m->vision, .size = f->size, .visual_tokens = f->visual_tokens ? f->visual_tokens : 1, .seed = t->recipe->seed};
+    if (l->hidden_size && f->size) return sn_fail(error, SN_ERROR_USAGE, "model.fresh: opt and retrieval exclude each other: FROMAGe's language model stays as it is, so it is taught before");
+    return f->size ? sn_fromage_compose(t->engine, &c, t->composed, error) : sn_opt_compose(&sizes, m->tokenizer, t->recipe->seed, t->composed, error);
+}
+
 /* A model with fresh parts is made once, in save.folder/model, and opened from there ever after. */
 static sn_status compose(sn_training *t, bool fresh, sn_model_files *files, sn_error *error) {
     const sn_recipe_model *m = &t->recipe->model;
     const sn_recipe_fresh_vision *v = &m->fresh.vision;
     const sn_recipe_fresh_llm *l = &m->fresh.llm;
-    if (!v->hidden_size && !l->hidden_size && !m->fresh.connector) return SN_OK;
+    bool fromage = m->fresh.opt.hidden_size || m->fresh.retrieval.size;
+    if (!v->hidden_size && !l->hidden_size && !m->fresh.connector && !fromage) return SN_OK;
     if (m->path) return sn_fail(error, SN_ERROR_USAGE, "model: path and fresh exclude each other; parts are given as vision, llm, connector");
     if (!(t->composed = sn_path_join(t->recipe->save.folder, "model"))) return sn_fail_memory(error);
-    char *weights = sn_path_join(t->composed, "model.safetensors");
+    char *weights = sn_path_join(t->composed, m->fresh.retrieval.size ? "pretrained_ckpt.pth.tar" : "model.safetensors");
     bool there = weights && sn_is_file(weights) && !fresh;
     sn_free(weights);
+    *files = (sn_model_files){.main = t->composed};
+    if (fromage) return there ? SN_OK : compose_fromage(t, error);
     sn_composition c = {.vision = v->hidden_size ? NULL : m->vision, .llm = l->hidden_size ? NULL : m->llm, .connector = m->fresh.connector ? NULL : m->connector, .tokenizer = m->tokenizer, .seed = t->recipe->seed};
     c.fresh_vision = (sn_clip_vision_config){v->hidden_size, v->intermediate_size, v->layers, v->heads, v->image_size, v->patch_size, v->hidden_size, SN_UNARY_QUICK_GELU, 1e-5f};
     c.fresh_llama = (sn_llama_config){l->hidden_size, l->intermediate_size, l->layers, l->heads, l->heads, l->heads ? l->hidden_size / l->heads : 0, 0, l->context, 1e-5f, 10000, 1, SN_ROTARY_HALF, l->tied};
-    *files = (sn_model_files){.main = t->composed};
     return there ? SN_OK : sn_compose(t->engine, &c, t->composed, error);
 }
 
@@ -87,6 +102,7 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     if (!status) status = sn_data_open(out, error);
     if (!status) status = read_learning(out, error);
     if (!status) status = open_trainer(out, error);
+    if (!status && !(out->objective = sn_objective_find(out, error))) status = SN_ERROR_USAGE;
     if (!status) out->trainer.recompute = r->recompute;
     uint64_t hash = sn_recipe_hash(r);
     if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
@@ -98,42 +114,25 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
 
 /* ---- one step ---- */
 
-/* All passes of a step; with `look`, the first tensor that is not finite is the error. */
-static sn_status gradients(sn_training *t, const sn_batch *b, bool look, double *loss, sn_error *error) {
-    sn_status status = SN_OK;
-    *loss = 0;
-    for (int from = 0; from < b->count && !status; from += (int)t->recipe->batch.micro) {
-        int n = b->count - from < (int)t->recipe->batch.micro ? b->count - from : (int)t->recipe->batch.micro;
-        sn_pass pass;
-        float part = 0;
-        if ((status = sn_batch_pass(t, b, from, n, &pass, error))) break;
-        if (look) status = sn_trainer_find_bad(&t->trainer, &pass, error);
-        else status = sn_trainer_gradients(&t->trainer, &pass, from > 0, &part, error);
-        if (look && status == SN_ERROR_NUMERIC && strstr(error->message, "computed again")) status = SN_OK; /* not this pass */
-        *loss += (double)part;
-        sn_free((void *)(uintptr_t)pass.pixels);
-    }
-    return status;
-}
-
 /* The error of a step whose loss or gradients are not finite: which tensor was the first. */
 static sn_status not_finite(sn_training *t, const sn_batch *b, const sn_step_report *report, sn_error *error) {
     sn_error where = {0};
-    double loss;
-    gradients(t, b, true, &loss, &where);
+    sn_losses losses = {0};
+    t->objective->gradients(t, b, true, &losses, &where);
     return sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g%s%s; the last checkpoint stays; a lower optimizer.lr may help", (long long)t->state.step + 1,
-                   report->loss, report->grad_norm, where.message[0] ? "; " : "", where.message);
+                   report->loss.total, report->grad_norm, where.message[0] ? "; " : "", where.message);
 }
 
 sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
-    double begun = now(), loss;
+    double begun = now();
+    sn_losses losses = {0};
     sn_batch b;
     sn_status status = sn_batch_load(t, t->state.step, &b, error);
     t->state.skipped = 0;
     if (status) return status;
     int count = b.count;
     sn_batch_cut(&b, (int)t->recipe->batch.micro);
-    if (b.count) status = gradients(t, &b, false, &loss, error);
+    if (b.count) status = t->objective->gradients(t, &b, false, &losses, error);
     *seconds = b.count ? (now() - begun) * count / b.count : 0;
     sn_batch_free(&b);
     return status;
@@ -141,18 +140,19 @@ sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
 
 static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *error) {
     const sn_recipe *r = t->recipe;
-    double begun = now(), factor = sn_schedule_factor((sn_schedule_kind)r->schedule.name, r->schedule.warmup_ratio, t->state.step, t->steps);
+    double begun = now(), factor = sn_schedule_factor(&r->schedule, t->state.step, t->steps);
     sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
                               .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
     sn_batch b;
     sn_status status = sn_batch_load(t, t->state.step, &b, error);
     if (status) return status;
     *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
-    if (b.count) status = gradients(t, &b, false, &report->loss, error);
+    if (b.count) status = t->objective->gradients(t, &b, false, &report->loss, error);
     report->grad_norm = b.count && !status ? sn_trainer_norm(&t->trainer) : 0;
-    if (!status && b.count && (!isfinite(report->loss) || !isfinite(report->grad_norm)))
+    if (!status && b.count && (!isfinite(report->loss.total) || !isfinite(report->grad_norm)))
         status = not_finite(t, &b, report, error);
     if (!status && b.count) sn_trainer_update(&t->trainer, &o, factor, report->grad_norm);
+    if (!status && b.count && t->objective->after_step) status = t->objective->after_step(&t->trainer, error);
     sn_batch_free(&b);
     if (status) return status;
     t->state.step++;

@@ -6,10 +6,22 @@
 #include "train/checkpoint.h"
 #include "train/recipe.h"
 
+/* A step's loss, and the parts that its objective tells apart: losses, shares that were right. */
+enum { SN_MAX_LOSSES = 8 };
+typedef struct sn_losses {
+    double total;
+    int count;
+    struct {
+        const char *name;
+        double value;
+    } part[SN_MAX_LOSSES];
+} sn_losses;
+
 /* What a step did. */
 typedef struct sn_step_report {
     int64_t step, steps;     /* done, in all */
-    double loss, grad_norm, lr;
+    sn_losses loss;
+    double grad_norm, lr;
     int64_t tokens, learnt;  /* positions run, tokens learnt */
     double seconds;
     bool checkpoint;         /* one was written after it */
@@ -33,6 +45,7 @@ typedef struct sn_training {
     sn_model *model;
     char *composed; /* the folder of a model made of parts */
     sn_trainer trainer;
+    const struct sn_objective *objective; /* train/objective.h */
     sn_dataset **sets;
     int num_sets;
     int64_t samples, steps;

@@ -4,10 +4,19 @@
 
 #include <stdint.h>
 
-typedef enum sn_schedule_kind { SN_SCHEDULE_CONSTANT, SN_SCHEDULE_LINEAR, SN_SCHEDULE_COSINE } sn_schedule_kind;
+typedef enum sn_schedule_kind { SN_SCHEDULE_CONSTANT, SN_SCHEDULE_LINEAR, SN_SCHEDULE_COSINE, SN_SCHEDULE_STEP } sn_schedule_kind;
 
-/* Factor on the base rate at step s = 0, 1, … of `steps`, with warm = ceil(warmup_ratio * steps): s / warm while
- * s < warm; then 1, (steps - s) / (steps - warm), or (1 + cos(pi (s - warm) / (steps - warm))) / 2. */
-double sn_schedule_factor(sn_schedule_kind kind, double warmup_ratio, int64_t step, int64_t steps);
+typedef struct sn_schedule {
+    int name; /* sn_schedule_kind */
+    double warmup_ratio;
+    unsigned warmup_steps; /* in place of the ratio where it is not 0 */
+    unsigned every;        /* of step: after each so many steps … */
+    double factor;         /* … the rate is multiplied by this */
+} sn_schedule;
+
+/* Factor on the base rate at step s = 0, 1, … of `steps`, with warm = warmup_steps, or ceil(warmup_ratio * steps): s / warm while
+ * s < warm; then 1, (steps - s) / (steps - warm), (1 + cos(pi (s - warm) / (steps - warm))) / 2, or
+ * factor ^ floor((s - warm) / every). */
+double sn_schedule_factor(const sn_schedule *schedule, int64_t step, int64_t steps);
 
 #endif

@@ -45,11 +45,33 @@ static bool learns_here(const sn_trainer *t, const char *name) {
     return false;
 }
 
+void sn_trainer_begin(sn_graph *g, const sn_trainer *t) {
+    if (t->lora.r) g->around = sn_lora_around, g->around_context = &t->lora;
+    g->recompute = t->recompute;
+}
+
+void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *t, sn_tensor loss) {
+    sn_tensor *by = sn_arena_alloc(g->arena, t->count + 1, sizeof *by), *grad = sn_arena_alloc(g->arena, t->count + 1, sizeof *grad);
+    if (!by || !grad) {
+        sn_graph_fail(g, "out of memory");
+        return;
+    }
+    for (size_t i = 0; i < t->count; i++)
+        for (size_t p = 0; p < g->num_params; p++)
+            if (strcmp(g->params[p].name, t->trainables[i].entry->name) == 0) by[i] = g->params[p].tensor;
+    sn_gradients(g, loss, by, (int)t->count, grad);
+    for (size_t i = 0; i < t->count; i++) {
+        const sn_store_entry *e = t->trainables[i].entry;
+        /* what a loss does not reach (the projector, in a batch of texts alone) has a gradient of zero */
+        if (!grad[i]) grad[i] = sn_scale(g, by[i] ? by[i] : sn_param(g, e->name, e->weight.shape, SN_INIT_ZERO), 0);
+        sn_name(g, grad[i], "grad.%s", e->name);
+    }
+}
+
 static void build(sn_graph *g, const void *context) {
     const batch *b = context;
     const sn_model *m = b->trainer->model;
-    if (b->trainer->lora.r) g->around = sn_lora_around, g->around_context = &b->trainer->lora;
-    g->recompute = b->trainer->recompute;
+    sn_trainer_begin(g, b->trainer);
     sn_tensor ids = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens)), positions = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens));
     sn_tensor starts = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->rows + 1));
     sn_tensor labels = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens)), weights = sn_input(g, SN_TYPE_F32, SN_SHAPE(b->tokens));
@@ -68,21 +90,7 @@ static void build(sn_graph *g, const void *context) {
         if (g->params[i].tensor == head && learns_here(b->trainer, g->params[i].name)) gradients |= SN_GRAD_HEAD;
     sn_tensor loss = sn_head_loss(g, x, head, labels, weights, gradients);
     sn_name(g, loss, "loss");
-    sn_tensor *by = sn_arena_alloc(g->arena, b->trainer->count + 1, sizeof *by), *grad = sn_arena_alloc(g->arena, b->trainer->count + 1, sizeof *grad);
-    if (!by || !grad) {
-        sn_graph_fail(g, "out of memory");
-        return;
-    }
-    for (size_t i = 0; i < b->trainer->count; i++)
-        for (size_t p = 0; p < g->num_params; p++)
-            if (strcmp(g->params[p].name, b->trainer->trainables[i].entry->name) == 0) by[i] = g->params[p].tensor;
-    sn_gradients(g, loss, by, (int)b->trainer->count, grad);
-    for (size_t i = 0; i < b->trainer->count; i++) {
-        const sn_store_entry *e = b->trainer->trainables[i].entry;
-        /* a batch of texts alone does not reach the projector: its gradient is zero */
-        if (!grad[i]) grad[i] = sn_scale(g, by[i] ? by[i] : sn_param(g, e->name, e->weight.shape, SN_INIT_ZERO), 0);
-        sn_name(g, grad[i], "grad.%s", e->name);
-    }
+    sn_trainer_add_gradients(g, b->trainer, loss);
 }
 
 /* Which parameters a graph without pictures does not reach. */
@@ -239,6 +247,19 @@ static void mask_rows(const sn_trainable *t, float *gradient) {
     }
 }
 
+float *sn_trainer_place(sn_trainable *learner, bool add) {
+    if (add && !learner->pass) learner->pass = sn_alloc((size_t)learner->count, sizeof *learner->pass);
+    return add ? learner->pass : learner->gradient;
+}
+
+void sn_trainer_take(sn_trainer *t, bool add) {
+    for (size_t i = 0; i < t->count; i++) {
+        sn_trainable *p = &t->trainables[i];
+        mask_rows(p, add ? p->pass : p->gradient);
+        for (int64_t j = 0; add && j < p->count; j++) p->gradient[j] += p->pass[j];
+    }
+}
+
 sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, float *loss, sn_error *error) {
     packed p;
     sn_program *program;
@@ -248,8 +269,7 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, flo
     if (!status && !results) status = sn_fail_memory(error);
     for (size_t i = 0; i < t->count && !status; i++) {
         sn_trainable *learner = &t->trainables[i];
-        if (add && !learner->pass && !(learner->pass = sn_alloc((size_t)learner->count, sizeof *learner->pass))) status = sn_fail_memory(error);
-        results[i + 1] = add ? learner->pass : learner->gradient;
+        if (!(results[i + 1] = sn_trainer_place(learner, add))) status = sn_fail_memory(error);
         learner->reached = (add && learner->reached) || !learner->by_media || p.batch.media > 0;
     }
     if (!status) results[0] = loss;
@@ -258,10 +278,7 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, flo
     if (trace && !status) trace->row_starts = p.starts, trace->rows = pass->num_samples;
     if (!status) status = sn_engine_run(engine, program, p.inputs, NULL, NULL, results, error);
     if (trace) trace->row_starts = NULL;
-    for (size_t i = 0; !status && i < t->count; i++) {
-        mask_rows(&t->trainables[i], results[i + 1]);
-        for (int64_t j = 0; add && j < t->trainables[i].count; j++) t->trainables[i].gradient[j] += t->trainables[i].pass[j];
-    }
+    if (!status) sn_trainer_take(t, add);
     sn_arena_free(p.arena);
     return status;
 }

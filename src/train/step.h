@@ -39,6 +39,15 @@ void sn_trainer_close(sn_trainer *trainer);
 /* Tokens of a sample that are learnt: labels that some position predicts. */
 int64_t sn_sample_learnt(const sn_sample *sample);
 
+/* ---- for objectives: what every graph of a step has ---- */
+/* First: low-rank updates, blocks computed again. Last: gradients of the loss [1] by all that learns, named grad.*. */
+void sn_trainer_begin(sn_graph *g, const sn_trainer *trainer);
+void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *trainer, sn_tensor loss);
+/* Where results named grad.* go: into the gradients themselves, or with `add` into place of one pass, which
+ * sn_trainer_take then adds. */
+float *sn_trainer_place(sn_trainable *trainable, bool add);
+void sn_trainer_take(sn_trainer *trainer, bool add);
+
 /* One pass: pixels [pictures, 3, H, W] in the order of the samples' media. loss = sum over the labelled tokens / count,
  * gradients likewise, added to those there are with `add`. count is that of the whole step (all passes, all processes),
  * so that the way it is cut does not change the result. */

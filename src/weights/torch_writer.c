@@ -112,10 +112,12 @@ static void tensor(sn_buf *p, const sn_tensor_out *t, size_t number) {
     sn_buf_puts(p, "\x89" "ccollections\nOrderedDict\n)RtR");
 }
 
-sn_status sn_torch_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error) {
+sn_status sn_torch_write(const char *path, const char *inside, const sn_tensor_out *tensors, size_t count, sn_error *error) {
     archive a = {.error = error};
     sn_buf pickle = {0};
-    sn_buf_add(&pickle, "\x80\x02}(", 4);
+    sn_buf_puts(&pickle, "\x80\x02}");
+    if (inside) text(&pickle, inside), sn_buf_puts(&pickle, "}");
+    sn_buf_puts(&pickle, "(");
     for (size_t i = 0; i < count; i++) {
         if (!storage_class(tensors[i].type)) {
             sn_buf_free(&pickle);
@@ -123,7 +125,7 @@ sn_status sn_torch_write(const char *path, const sn_tensor_out *tensors, size_t 
         }
         tensor(&pickle, &tensors[i], i);
     }
-    sn_buf_puts(&pickle, "u.");
+    sn_buf_puts(&pickle, inside ? "us." : "u.");
     sn_status status = pickle.failed ? sn_fail_memory(error) : sn_output_open(path, &a.out, error);
     if (!status) status = add_entry(&a, "archive/data.pkl", pickle.data, pickle.length);
     if (!status) status = add_entry(&a, "archive/byteorder", "little", 6);

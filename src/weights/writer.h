@@ -15,8 +15,9 @@ typedef struct sn_tensor_out {
 
 sn_status sn_safetensors_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error);
 
-/* The same as PyTorch's zip archive of a dictionary (torch.save), for tools that read nothing else. */
-sn_status sn_torch_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error);
+/* The same as PyTorch's zip archive of a dictionary (torch.save), for tools that read nothing else; the dictionary lies
+ * under the key `inside` of another one, or is the whole where that is NULL. */
+sn_status sn_torch_write(const char *path, const char *inside, const sn_tensor_out *tensors, size_t count, sn_error *error);
 
 /* One array, version 1.0; the name plays no part. bf16 and blocks have no npy type: SN_ERROR_SUPPORT. */
 sn_status sn_npy_write(const char *path, const sn_tensor_out *tensor, sn_error *error);

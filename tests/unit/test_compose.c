@@ -39,7 +39,7 @@ static int setup(void **state) {
     return 0;
 }
 
-static void keep_loss(void *context, const sn_step_report *report) { *(double *)context = report->loss; }
+static void keep_loss(void *context, const sn_step_report *report) { *(double *)context = report->loss.total; }
 
 /* A stage over the one conversation: `model` is the recipe's first part, the result lies in the fixture's folder `save`. */
 static sn_status learn(place *f, const char *model, const char *stage, int steps, const char *save, double *loss) {

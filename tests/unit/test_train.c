@@ -34,7 +34,7 @@ typedef struct watcher {
 
 static void on_step(void *context, const sn_step_report *r) {
     watcher *w = context;
-    if (r->step == 1) w->first_loss = r->loss;
+    if (r->step == 1) w->first_loss = r->loss.total;
     w->steps++;
     if (w->cancel_after && r->step + 1 >= w->cancel_after) atomic_store(&w->cancel, true);
 }
@@ -187,11 +187,11 @@ static void test_shuffle_is_a_permutation(void **state) {
 }
 
 static void test_schedules(void **state) {
-    assert_float_equal(sn_schedule_factor(SN_SCHEDULE_COSINE, 0.03, 0, 100), 0, 1e-12);
-    assert_float_equal(sn_schedule_factor(SN_SCHEDULE_COSINE, 0.03, 3, 100), 1, 1e-12);
-    assert_float_equal(sn_schedule_factor(SN_SCHEDULE_COSINE, 0, 50, 100), 0.5, 1e-12);
-    assert_float_equal(sn_schedule_factor(SN_SCHEDULE_LINEAR, 0, 25, 100), 0.75, 1e-12);
-    assert_float_equal(sn_schedule_factor(SN_SCHEDULE_CONSTANT, 0, 99, 100), 1, 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0.03}, 0, 100), 0, 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0.03}, 3, 100), 1, 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0}, 50, 100), 0.5, 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_LINEAR, .warmup_ratio = 0}, 25, 100), 0.75, 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_CONSTANT, .warmup_ratio = 0}, 99, 100), 1, 1e-12);
 }
 
 int main(void) {

@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+"""Recall of a picture from its caption, in a gallery of 500 scenes that nothing has seen, no two of which hold the same things.
+
+    evaluate.py FOLDER SENSORIUM MODEL...     models of several seeds, in FOLDER
+
+For each model: recall at 1 and 5 of `sensorium search` with the whole caption; the same with a bag of names, which adds up what
+each name finds by itself and so knows neither places nor colours nor the order of words; and chance. Writes recall.json, a table
+recall.md, and curve.svg: how often a caption's own picture was the nearest of its batch, over the steps of training."""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+
+def search(sensorium, gallery, query, top):
+    """Paths of the nearest pictures with their cosines."""
+    out = subprocess.run([sensorium, "search", gallery, query, "-k", str(top), "--all", "--json", "--threads", "1"], capture_output=True, text=True, check=True)
+    return [(os.path.basename(hit["path"]), hit["score"]) for hit in json.loads(out.stdout)["results"]]
+
+
+def recall(ranks, k):
+    return sum(rank < k for rank in ranks) / len(ranks)
+
+
+def measure(sensorium, model, scenes, items):
+    gallery = f"{model}/gallery.db"
+    subprocess.run([sensorium, "index", model, f"{scenes}/gallery", "-o", gallery, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    own = [os.path.basename(item["image"]) for item in items]
+    whole = []
+    for item, name in zip(items, own):
+        found = [path for path, _ in search(sensorium, gallery, item["caption"] + "[RET]", len(items))]
+        whole.append(found.index(name))
+    names = sorted({name for item in items for name in item["names"]})
+    alone = {}
+    for name in names:
+        article = "an" if name[0] in "aeiou" else "a"
+        alone[name] = dict(search(sensorium, gallery, f"{article} {name}[RET]", len(items)))
+    bag = []
+    for item, name in zip(items, own):
+        score = {path: sum(alone[word][path] for word in item["names"]) for path in own}
+        bag.append(sum(score[path] > score[name] for path in own))
+    return {"model": model, "recall@1": recall(whole, 1), "recall@5": recall(whole, 5), "bag recall@1": recall(bag, 1), "bag recall@5": recall(bag, 5)}
+
+
+def curve(model):
+    """Means over 20 steps of the share of captions that found their picture."""
+    values = [json.loads(line).get("picture_found", 0) for line in open(f"{model}/metrics.jsonl")]
+    return [(min(i + 20, len(values)), sum(values[i:i + 20]) / len(values[i:i + 20])) for i in range(0, len(values), 20)]
+
+
+def draw(curves, path):
+    width, height, left, bottom = 640, 260, 46, 34
+    steps = max(x for points in curves.values() for x, _ in points)
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">', f'<rect width="{width}" height="{height}" fill="#fff"/>']
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        y = (height - bottom) * (1 - share) + 8 * share
+        lines.append(f'<path d="M{left} {y:.1f}H{width - 10}" stroke="#ddd"/><text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
+    for (model, points), colour in zip(curves.items(), ("#0066cc", "#cc6600", "#008855", "#884488")):
+        at = " ".join(f"{left + (width - 10 - left) * x / steps:.1f},{(height - bottom) * (1 - y) + 8 * y:.1f}" for x, y in points)
+        lines.append(f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="1.5"><title>{model}</title></polyline>')
+    lines.append(f'<text x="{left}" y="{height - 14}">0</text><text x="{width - 10}" y="{height - 14}" text-anchor="end">{steps} steps</text>')
+    lines.append(f'<text x="{(left + width) / 2}" y="{height - 14}" text-anchor="middle">captions whose own picture is the nearest of the batch</text></svg>')
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("sensorium")
+    parser.add_argument("models", nargs="+")
+    options = parser.parse_args()
+    os.chdir(options.folder)
+    items = [json.loads(line) for line in open("scenes/gallery.jsonl", encoding="utf-8")]
+    results = []
+    for model in options.models:
+        results.append(measure(options.sensorium, model, "scenes", items))
+        print(json.dumps(results[-1]), file=sys.stderr)
+    with open("recall.json", "w", encoding="utf-8") as out:
+        json.dump(results, out, indent=1)
+    rows = [("whole caption", "recall@1", "recall@5"), ("bag of names", "bag recall@1", "bag recall@5")]
+    table = ["| query | " + " | ".join(f"{m}: R@1 / R@5" for m in options.models) + " |", "|---" * (len(results) + 1) + "|"]
+    for title, one, five in rows:
+        table.append(f"| {title} | " + " | ".join(f"{100 * r[one]:.1f} % / {100 * r[five]:.1f} %" for r in results) + " |")
+    table.append("| chance | " + " | ".join(f"{100 / len(items):.1f} % / {500 / len(items):.1f} %" for _ in results) + " |")
+    with open("recall.md", "w", encoding="utf-8") as out:
+        out.write("\n".join(table) + "\n")
+    print("\n".join(table))
+    draw({model: curve(model) for model in options.models}, "curve.svg")
+
+
+if __name__ == "__main__":
+    main()
