@@ -58,6 +58,9 @@ def equal(a, b):
     a, b = vectors(a), vectors(b)
     assert a and a == b, (len(a), len(b), [p for p in set(a) | set(b) if a.get(p) != b.get(p)][:3])
 
+def same(a, path_a, b, path_b):
+    assert vectors(a)[path_a] == vectors(b)[path_b]
+
 def sums(text, image, both, path):
     """The score of a sum of two unit vectors is that of the hand-made normalised mean."""
     text, image, both = ({r["path"]: r["score"] for r in json.load(open(f))["results"]} for f in (text, image, both))
@@ -84,6 +87,12 @@ first=$here/pics/007.bmp
 "$program" search "$db" -i "$first" --json --all -k 100 >"$here/image.json"
 "$program" search "$db" "a red car" -i "$first" --json --all -k 100 >"$here/both.json"
 check "a sum is the normalised mean" tools sums "$here/text.json" "$here/image.json" "$here/both.json" "$first"
+
+# the same picture by other ways in: alone, under another name, given as a file; read by one thread ahead or at once
+mkdir "$here/ways"
+cp "$first" "$here/ways/no-ending"
+"$program" index -q "$model" "$here/ways/no-ending" -o "$here/ways.db" --threads 1 >/dev/null
+check "the same picture has the same vector, bit by bit" tools same "$db" "$first" "$here/ways.db" "$here/ways/no-ending"
 
 # dialogues: the cosines of the reference case, similarity / exp(logit_scale)
 case=$2/fromage/retrieve
@@ -164,7 +173,7 @@ expect "vectors without their database are nobody's to remove" 1 'my\.vec: is th
 # killed at any moment, again and again, while files come, go and change; few descriptors; what the kills left is cleared away
 ulimit -n 40
 killed=$here/killed.db
-for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
+for round in 1 2 3 4 5 6 7 8; do
   "$program" index -q "$model" "$here/pics" -o "$killed" >/dev/null 2>&1 &
   process=$!
   sleep "0.$(printf %02d $((round * 37 % 29 + 3)))"
@@ -180,6 +189,6 @@ for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
 done
 "$program" index -q "$model" "$here/pics" -o "$killed" >/dev/null || { echo "not ok the last run"; failed=1; }
 "$program" index -q "$model" "$here/pics" -o "$here/whole.db" >/dev/null
-check "after twelve kills the vectors are those of a new gallery" tools equal "$killed" "$here/whole.db"
+check "after eight kills the vectors are those of a new gallery" tools equal "$killed" "$here/whole.db"
 check "nothing lies about" test -z "$(find "$here" -name '*.new')"
 exit $failed
