@@ -26,7 +26,7 @@ static sn_status check_extent(const char *where, const char *bytes, size_t lengt
     return SN_OK;
 }
 
-sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error) {
+sn_status sn_json_value(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error) {
     json_error_t why;
     *out = NULL;
     if (length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) bytes += 3, length -= 3;
@@ -34,12 +34,16 @@ sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, jso
     if (status) return status;
     json_t *value = json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!value) return sn_fail(error, SN_ERROR_INPUT, "%s: line %d: not valid JSON: %s", where, why.line, why.text);
-    if (!json_is_object(value)) {
-        json_decref(value);
-        return sn_fail(error, SN_ERROR_INPUT, "%s: expected a JSON object", where);
-    }
     *out = value;
     return SN_OK;
+}
+
+sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error) {
+    sn_status status = sn_json_value(where, bytes, length, out, error);
+    if (status || json_is_object(*out)) return status;
+    json_decref(*out);
+    *out = NULL;
+    return sn_fail(error, SN_ERROR_INPUT, "%s: expected a JSON object", where);
 }
 
 sn_status sn_json_file(const char *path, size_t limit, json_t **out, sn_error *error) {

@@ -11,6 +11,8 @@
  * json_decref when done. `where` names the source in errors. */
 sn_status sn_json_file(const char *path, size_t limit, json_t **out, sn_error *error);
 sn_status sn_json_bytes(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error);
+/* The same for an object or a list. */
+sn_status sn_json_value(const char *where, const char *bytes, size_t length, json_t **out, sn_error *error);
 
 /* The value at a path of keys "a.b.c", or NULL; null counts as absent. */
 json_t *sn_json_at(const json_t *object, const char *path);

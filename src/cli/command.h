@@ -20,6 +20,7 @@ typedef struct sn_command {
 extern const sn_command sn_command_bench;
 extern const sn_command sn_command_chat;
 extern const sn_command sn_command_compare;
+extern const sn_command sn_command_eval;
 extern const sn_command sn_command_tokenize;
 extern const sn_command sn_command_tokenizer;
 extern const sn_command sn_command_trace;

@@ -18,8 +18,4 @@ sn_status sn_gallery_open_model(const sn_arguments *arguments, sn_gallery *galle
 void sn_gallery_close_model(sn_gallery_opened *opened);
 void sn_gallery_warn_rounded(const char *path);
 
-/* What a language model asks for at the end of a dialogue, texts and pictures: a vector of length 1. Its token for a picture
- * is put behind, where the dialogue does not end with it. */
-sn_status sn_ask_dialogue(sn_model *model, const sn_request *request, const sn_image_options *pictures, float *vector, sn_error *error);
-
 #endif

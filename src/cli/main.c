@@ -13,6 +13,7 @@ static const sn_command *const commands[] = {
     &sn_command_chat,
     &sn_command_compare,
     &sn_command_convert,
+    &sn_command_eval,
     &sn_command_index,
     &sn_command_inspect,
     &sn_command_search,

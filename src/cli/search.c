@@ -5,6 +5,7 @@
 #include "cli/gallery.h"
 #include "cli/request.h"
 #include "cli/show.h"
+#include "generate/ask.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,7 @@ static sn_status add_dialogue(const sn_gallery_model *m, const char *path, float
     sn_status status = !arena || !folder || !vector ? SN_ERROR_MEMORY : sn_json_file(path, DIALOGUE_LIMIT, &object, error);
     if (!status && (!m->model->lm.query || !m->model->system->prompt)) status = sn_fail(error, SN_ERROR_SUPPORT, "search: --dialogue: %s asks for no pictures in a dialogue; give words or -i PICTURE", m->model->system->title);
     if (!status) status = sn_request_read(path, object, folder, arena, &request, error);
-    if (!status) status = sn_ask_dialogue(m->model, &request, &m->pictures, vector, error);
+    if (!status) status = sn_ask_for_picture(m->model, &request, &m->pictures, NULL, vector, error);
     if (!status && !sn_unit(vector, m->width)) status = sn_fail(error, SN_ERROR_NUMERIC, "%s: the dialogue's vector is zero or not finite", path);
     for (int64_t i = 0; i < m->width && !status; i++) sum[i] += vector[i];
     json_decref(object);

@@ -2,6 +2,7 @@
  * pixels. */
 #include "cli/show.h"
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "cli/terminal.h"
 #include "media/jpeg_writer.h"
@@ -14,19 +15,9 @@
 
 enum { WIDEST = 320, CHUNK = 4096 };
 
-static void add_base64(sn_buf *out, const unsigned char *bytes, size_t count) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < count; i += 3) {
-        size_t left = count - i < 3 ? count - i : 3;
-        unsigned value = (unsigned)bytes[i] << 16 | (left > 1 ? (unsigned)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
-        char four[4] = {digits[value >> 18], digits[value >> 12 & 63], left > 1 ? digits[value >> 6 & 63] : '=', left > 2 ? digits[value & 63] : '='};
-        sn_buf_add(out, four, 4);
-    }
-}
-
 static void add_kitty(sn_buf *out, const sn_image *p) {
     sn_buf data = {0};
-    add_base64(&data, p->pixels, 3 * (size_t)p->width * (size_t)p->height);
+    sn_base64_add(&data, p->pixels, 3 * (size_t)p->width * (size_t)p->height);
     for (size_t at = 0; at < data.length; at += CHUNK) {
         size_t length = data.length - at < CHUNK ? data.length - at : CHUNK;
         if (at == 0) sn_buf_printf(out, "\033_Ga=T,f=24,s=%d,v=%d,m=%d;", p->width, p->height, length < data.length);
@@ -133,7 +124,7 @@ static void add_picture(sn_buf *out, const char *path) {
     sn_buf_puts(out, "<figure><img alt=\"\" src=\"");
     if (inside) {
         sn_buf_printf(out, "data:image/%s;base64,", kind);
-        add_base64(out, (const unsigned char *)bytes, length);
+        sn_base64_add(out, bytes, length);
     } else {
         add_escaped(out, path);
     }

@@ -195,3 +195,23 @@ sn_binary_scores sn_binary_score(const bool *predicted, const bool *label, int64
     s.f1 = s.precision + s.recall > 0 ? 2 * s.precision * s.recall / (s.precision + s.recall) : 0;
     return s;
 }
+
+/* ---- exact matches ---- */
+
+static char *bare(const char *text) {
+    size_t length = strlen(text);
+    while (length && is_space(text[length - 1])) length--;
+    while (length && is_space(*text)) text++, length--;
+    char *cut = sn_strndup(text, length), *lower = cut ? sn_text_lower(cut) : NULL;
+    sn_free(cut);
+    return lower;
+}
+
+sn_status sn_exact_match(const char *text, const char *answer, bool *equal, sn_error *error) {
+    char *a = bare(text), *b = bare(answer);
+    sn_status status = a && b ? SN_OK : sn_fail_memory(error);
+    *equal = !status && strcmp(a, b) == 0;
+    sn_free(a);
+    sn_free(b);
+    return status;
+}

@@ -13,6 +13,9 @@ char *sn_vqa_digits_articles(const char *text);
 /* 0..1: the mean over the annotators of min(1, equal answers of the others / 3). */
 sn_status sn_vqa_accuracy(const char *prediction, const char *const *answers, int64_t count, double *out, sn_error *error);
 
+/* Whether two texts are equal but for capitals and white space at both ends; *equal. */
+sn_status sn_exact_match(const char *text, const char *answer, bool *equal, sn_error *error);
+
 /* ScienceQA after LLaVA: the choice that a text names, 0 = A; -1 where it names none of so many. */
 int sn_scienceqa_choice(const char *text, int64_t choices);
 

@@ -22,5 +22,8 @@ typedef struct sn_caption_scores {
 sn_status sn_captions_score(const sn_captions *captions, sn_caption_scores *out, sn_error *error);
 void sn_caption_scores_free(sn_caption_scores *scores);
 
+/* A caption's tokens with blanks between them ("tokenizer: builtin"): near to the Penn Treebank tokenizer of COCO's
+ * evaluation, without the punctuation that it drops. NULL without memory. Freed by sn_free. */
+char *sn_caption_tokens(const char *text);
 
 #endif

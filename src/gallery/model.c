@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-enum { SAMPLED_ROWS = 16 };
-
 sn_status sn_gallery_model_of(sn_model *m, const sn_image_options *pictures, sn_gallery_model *out, sn_error *error) {
     const sn_embedder *e = m->system->embedder;
     *out = (sn_gallery_model){.model = m, .pictures = *pictures, .width = e ? e->width(m) : m->system->key ? m->lm.query_size : 0, .text = e ? e->text : NULL};
@@ -51,34 +49,19 @@ sn_status sn_vector_of_text(const sn_gallery_model *g, const char *text, float *
 
 /* ---- the fingerprint ---- */
 
-/* Names, shapes, and rows spread over each weight: two models that differ anywhere by training differ in these. */
-static sn_status hash_weight(sn_store_entry *e, uint64_t hash[2], uint64_t form[2], sn_buf *sample, sn_error *error) {
-    sn_weight *w = &e->weight;
-    sn_status status = sn_weight_ready(w, error);
-    if (status) return status;
-    float *row = sn_alloc((size_t)w->columns + 1, sizeof *row);
-    if (!row) return sn_fail_memory(error);
-    for (int i = 0; i < 2; i++) form[i] = sn_hash(e->name, strlen(e->name), form[i]), form[i] = sn_hash(&w->shape, sizeof w->shape, form[i]);
-    int64_t rows = w->rows < SAMPLED_ROWS ? w->rows : SAMPLED_ROWS;
-    for (int64_t r = 0; r < rows; r++) {
-        sn_weight_row_floats(w, r * w->rows / rows, row);
-        for (int i = 0; i < 2; i++) hash[i] = sn_hash(row, (size_t)w->columns * sizeof *row, hash[i]);
-        if (r == 0) sn_sample_add(sample, e->name, w, row);
-    }
-    sn_free(row);
-    return sample->failed ? sn_fail_memory(error) : SN_OK;
-}
+static void add_sample(void *sample, const char *name, const sn_weight *weight, const float *row) { sn_sample_add(sample, name, weight, row); }
 
 void sn_fingerprint_free(sn_fingerprint *f) { sn_buf_free(&f->sample); }
 
 static void write_hash(const uint64_t hash[2], char text[33]) { snprintf(text, 33, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]); }
 
 sn_status sn_fingerprint_of(sn_model *m, const sn_image_options *pictures, sn_fingerprint *out, sn_error *error) {
-    uint64_t hash[2] = {1, 2}, form[2] = {3, 4};
+    uint64_t hash[2], form[2];
     sn_gallery_model g;
     *out = (sn_fingerprint){.pictures = *pictures};
     sn_status status = sn_gallery_model_of(m, pictures, &g, error);
-    for (size_t i = 0; i < m->store->count && !status; i++) status = hash_weight(m->store->entries[i], hash, form, &out->sample, error);
+    if (!status) status = sn_model_hash(m, hash, form, add_sample, &out->sample, error);
+    if (!status && out->sample.failed) status = sn_fail_memory(error);
     if (status) {
         sn_fingerprint_free(out);
         return status;

@@ -63,7 +63,7 @@ static sn_status add_part(const sn_model *m, const sn_content *part, const char 
         out->media[out->num_media++] = part->text;
         return SN_OK;
     }
-    if (!*begun && !sn_ids_add(&out->ids, sn_tokenizer_about(m->tokenizer)->bos)) return sn_fail_memory(error);
+    if ((!*begun || part->begins) && !sn_ids_add(&out->ids, sn_tokenizer_about(m->tokenizer)->bos)) return sn_fail_memory(error);
     *begun = true;
     char *text = sn_format("%s%s%s", before, part->text, behind);
     sn_status status = text ? add_text(m, text, literal, &out->ids, error) : sn_fail_memory(error);
@@ -103,5 +103,5 @@ static const sn_stage stages[] = {{.name = "multitask", .trainable = multitask, 
 
 const sn_system sn_system_fromage = {
     .name = "fromage", .title = "FROMAGe", .paper = "arXiv 2301.13823", .recognise = sn_fromage_recognise, .open = sn_fromage_open, .check = sn_fromage_check,
-    .parameters = parameters, .encode = encode, .key = key, .gallery = sn_fromage_gallery, .encode_and_key = encode_and_key, .prompt = prompt, .stages = stages,
+    .parameters = parameters, .encode = encode, .key = key, .gallery = sn_fromage_gallery, .encode_and_key = encode_and_key, .prompt = prompt, .caption = "", .evaluation_square = 224, .stages = stages,
     .sample = sn_fromage_sample, .checkpoint = "pretrained_ckpt.pth.tar", .arguments = sn_fromage_arguments};

@@ -2,6 +2,7 @@
 #include "systems/model.h"
 
 #include "base/json.h"
+#include "base/map.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -229,5 +230,40 @@ sn_status sn_model_encode_memory(sn_model *m, int pictures, size_t *bytes, sn_er
     sn_program *program;
     sn_status status = encode_program(m, pictures, &program, error);
     if (!status) *bytes = sn_program_memory(program);
+    return status;
+}
+
+/* ---- which weights these are ---- */
+
+enum { SAMPLED_ROWS = 16 };
+
+typedef struct hasher {
+    uint64_t *values, *form;
+    sn_weight_row *first;
+    void *context;
+} hasher;
+
+static sn_status hash_weight(const hasher *h, sn_store_entry *e, sn_error *error) {
+    sn_weight *w = &e->weight;
+    sn_status status = sn_weight_ready(w, error);
+    if (status) return status;
+    float *row = sn_alloc((size_t)w->columns + 1, sizeof *row);
+    if (!row) return sn_fail_memory(error);
+    for (int i = 0; i < 2; i++) h->form[i] = sn_hash(e->name, strlen(e->name), h->form[i]), h->form[i] = sn_hash(&w->shape, sizeof w->shape, h->form[i]);
+    int64_t rows = w->rows < SAMPLED_ROWS ? w->rows : SAMPLED_ROWS;
+    for (int64_t r = 0; r < rows; r++) {
+        sn_weight_row_floats(w, r * w->rows / rows, row);
+        for (int i = 0; i < 2; i++) h->values[i] = sn_hash(row, (size_t)w->columns * sizeof *row, h->values[i]);
+        if (r == 0 && h->first) h->first(h->context, e->name, w, row);
+    }
+    sn_free(row);
+    return SN_OK;
+}
+
+sn_status sn_model_hash(const sn_model *m, uint64_t values[2], uint64_t form[2], sn_weight_row *first, void *context, sn_error *error) {
+    hasher h = {.values = values, .form = form, .first = first, .context = context};
+    sn_status status = SN_OK;
+    for (int i = 0; i < 2; i++) values[i] = (uint64_t)i + 1, form[i] = (uint64_t)i + 3;
+    for (size_t i = 0; i < m->store->count && !status; i++) status = hash_weight(&h, m->store->entries[i], error);
     return status;
 }

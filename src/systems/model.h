@@ -66,6 +66,8 @@ typedef struct sn_system {
     sn_status (*gallery)(const sn_model *model, const char *path, sn_finder *out, sn_error *error);
     sn_status (*prompt)(const sn_model *model, const sn_request *request, sn_prompt *out, sn_error *error);
     double temperature; /* of the answers that its published script gives */
+    const char *caption;   /* stands behind a picture whose caption is wanted; NULL: it is asked for in words */
+    int evaluation_square; /* its authors' evaluation makes pictures that wide and high, whatever their shape; 0 = it does not */
     const sn_embedder *embedder; /* its vectors for galleries; NULL where it has none */
     const sn_stage *stages;
     sn_status (*sample)(const sn_model *model, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error);
@@ -119,6 +121,10 @@ sn_status sn_model_open(sn_engine *engine, const sn_model_files *files, sn_model
 /* The same, but what does not fit is left in model->report (for `inspect`). */
 sn_status sn_model_inspect(sn_engine *engine, const sn_model_files *files, sn_model **out, sn_error *error);
 void sn_model_close(sn_model *model);
+/* Hashes of the weights. values: of rows spread over each, so two models that differ anywhere by training differ in it; form:
+ * of names and shapes. first (or NULL) gets the first row of each weight. */
+typedef void sn_weight_row(void *context, const char *name, const sn_weight *weight, const float *row);
+sn_status sn_model_hash(const sn_model *model, uint64_t values[2], uint64_t form[2], sn_weight_row *first, void *context, sn_error *error);
 
 /* ---- for systems ---- */
 void sn_model_warn(sn_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -12,6 +12,7 @@ typedef enum sn_role { SN_ROLE_SYSTEM, SN_ROLE_USER, SN_ROLE_ASSISTANT } sn_role
 
 typedef struct sn_content {
     bool is_media, squash; /* squash: a picture that is first made 224 x 224, whatever its shape */
+    bool begins;           /* a text that begins like one of its own, wherever it stands in the prompt */
     const char *text; /* or the path of the picture */
 } sn_content;
 
