@@ -95,7 +95,7 @@ bool sn_add_thumbnail(sn_buf *page, const char *path) {
     bool ok = sn_jpeg_write(&image, 80, &bytes);
     if (ok) {
         sn_buf_puts(page, "data:image/jpeg;base64,");
-        add_base64(page, (const unsigned char *)bytes.data, bytes.length);
+        sn_base64_add(page, bytes.data, bytes.length);
     }
     sn_image_free(&image);
     sn_buf_free(&bytes);

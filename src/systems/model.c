@@ -239,7 +239,7 @@ enum { SAMPLED_ROWS = 16 };
 
 typedef struct hasher {
     uint64_t *values, *form;
-    sn_weight_row *first;
+    sn_first_row *first;
     void *context;
 } hasher;
 
@@ -260,7 +260,7 @@ static sn_status hash_weight(const hasher *h, sn_store_entry *e, sn_error *error
     return SN_OK;
 }
 
-sn_status sn_model_hash(const sn_model *m, uint64_t values[2], uint64_t form[2], sn_weight_row *first, void *context, sn_error *error) {
+sn_status sn_model_hash(const sn_model *m, uint64_t values[2], uint64_t form[2], sn_first_row *first, void *context, sn_error *error) {
     hasher h = {.values = values, .form = form, .first = first, .context = context};
     sn_status status = SN_OK;
     for (int i = 0; i < 2; i++) values[i] = (uint64_t)i + 1, form[i] = (uint64_t)i + 3;

@@ -123,8 +123,8 @@ sn_status sn_model_inspect(sn_engine *engine, const sn_model_files *files, sn_mo
 void sn_model_close(sn_model *model);
 /* Hashes of the weights. values: of rows spread over each, so two models that differ anywhere by training differ in it; form:
  * of names and shapes. first (or NULL) gets the first row of each weight. */
-typedef void sn_weight_row(void *context, const char *name, const sn_weight *weight, const float *row);
-sn_status sn_model_hash(const sn_model *model, uint64_t values[2], uint64_t form[2], sn_weight_row *first, void *context, sn_error *error);
+typedef void sn_first_row(void *context, const char *name, const sn_weight *weight, const float *row);
+sn_status sn_model_hash(const sn_model *model, uint64_t values[2], uint64_t form[2], sn_first_row *first, void *context, sn_error *error);
 
 /* ---- for systems ---- */
 void sn_model_warn(sn_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
