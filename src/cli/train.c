@@ -15,8 +15,8 @@ static void on_signal(int number) {
 }
 
 typedef struct view {
-    bool terminal, json;
-    int64_t skipped;
+    bool terminal, json, dry;
+    int64_t skipped, samples;
 } view;
 
 static void on_step(void *context, const sn_step_report *r) {
@@ -35,6 +35,18 @@ static void on_skip(void *context, const char *sample, const char *why) {
     if (v->skipped == 20) fputs("sensorium: further skipped samples are only counted\n", stderr);
 }
 
+/* Of a dry run the first samples are listed. */
+static void on_sample(void *context, const char *id, const sn_sample *sample, int64_t learnt) {
+    view *v = context;
+    if (v->dry && !v->json && v->samples++ < 20) printf("sample %s: %lld learnt of %zu positions, pictures %d\n", id ? id : "(without id)", (long long)learnt, sample->ids.count, sample->num_media);
+}
+
+/* What every source has given, where there are several. */
+static void print_sources(const sn_mixture *m) {
+    for (int i = 0; i < m->num_sources && m->num_sources > 1; i++)
+        printf("%-22s%lld given of %lld samples (%.2f epochs): %s\n", i ? "" : "sources", (long long)m->state.given[i], (long long)m->count[i], (double)m->state.given[i] / (double)m->count[i], m->name[i]);
+}
+
 static void print_survey(const sn_training *t, const sn_data_report *d, double seconds) {
     int64_t learning = 0, all = 0;
     for (size_t i = 0; i < t->trainer.count; i++) learning += t->trainer.trainables[i].count;
@@ -47,6 +59,7 @@ static void print_survey(const sn_training *t, const sn_data_report *d, double s
     printf("%-22s%lld, usable %lld, without a learnt token %lld, broken %lld\n", "samples", (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken);
     printf("%-22s%lld (%.1f a sample), longest sample %lld positions, %lld cut\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest, (long long)d->cut);
     printf("%-22s%lld of %u samples (%u a pass), %lld done\n", "steps", (long long)t->steps, t->recipe->batch.size, t->recipe->batch.micro, (long long)t->state.step);
+    print_sources(&t->state.mixture);
     if (seconds > 0) printf("%-22s%.3g s a step, %.3g h for the steps that are left (from one pass)\n", "time", seconds, seconds * (double)(t->steps - t->state.step) / 3600);
 }
 
@@ -59,8 +72,8 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     sn_status status = sn_argument_integer(a, "threads", 1, 1024, &threads, error);
     if (!status) status = sn_recipe_read(a->plain[0], set, num_set, &recipe, error);
     if (status) return status;
-    view v = {.terminal = isatty(1), .json = sn_argument_given(a, "json")};
-    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .cancel = &cancelled};
+    view v = {.terminal = isatty(1), .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run")};
+    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled};
     sn_training training;
     if ((status = sn_training_open(recipe, (int)threads, sn_argument_given(a, "fresh"), &hooks, &training, error))) {
         sn_recipe_free(recipe);
@@ -68,11 +81,15 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     }
     sn_data_report data;
     sn_export exported = {0};
-    bool dry = sn_argument_given(a, "dry-run");
+    bool dry = v.dry;
     double seconds = 0;
-    status = sn_training_survey(&training, &data, error);
+    status = sn_training_survey(&training, dry, &data, error);
+    sn_error few = {0};
+    bool enough = !status && !sn_training_check_data(&training, &data, &few);
     if (!status && dry) status = sn_training_time(&training, &seconds, error);
     if (!status && !v.json) print_survey(&training, &data, seconds);
+    if (!status && !enough && dry) fprintf(stderr, "sensorium: the run would not begin: %s\n", few.message);
+    else if (!status && !enough) status = sn_fail(error, few.status, "%s", few.message);
     if (!status && v.json && dry)
         printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"cut\": %lld, \"learnt\": %lld, \"pictures\": %lld, \"steps\": %lld, \"seconds_per_step\": %.4g, \"pass_memory\": %zu}\n",
                (long long)data.samples, (long long)data.usable, (long long)data.without_labels, (long long)data.broken, (long long)data.cut, (long long)data.learnt, (long long)data.pictures,
@@ -83,6 +100,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond its limit is an error like a full disk */
         status = sn_training_run(&training, &exported, error);
         if (!status) printf(v.json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported.path, (long long)training.state.step, (long long)training.state.skipped);
+        if (!status && !v.json) print_sources(&training.state.mixture);
         if (!status && !v.json && exported.lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported.lost);
     }
     sn_free(exported.path);

@@ -1,72 +1,104 @@
-/* Reading the three forms; the shuffle is a small Feistel network on the smallest even number of bits that holds the
- * count, walked until it lands inside. */
+/* Which form a file has, and which of several files a sample lies in; the shuffle is a small Feistel network on the
+ * smallest even number of bits that holds the count, walked until it lands inside. */
 #include "data/dataset.h"
 
 #include "base/file.h"
-#include "base/memory.h"
 #include "base/random.h"
 
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FILE = 1 << 30 };
+enum { MAX_FILES = 32768 }; /* each is a mapping, of which Linux allows 65530 */
+
+typedef struct form {
+    const char *end;
+    sn_status (*index)(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error);
+    sn_status (*read)(const char *path, const char *bytes, const sn_stretch *at, bool pictures, sn_record *out, sn_error *error);
+} form;
+
+static const form forms[] = {
+    {".jsonl", sn_lines_index, sn_object_read}, {".tsv", sn_lines_index, sn_tabs_read}, {".tar", sn_shard_index, sn_shard_read}, {"", sn_list_index, sn_object_read}};
+
+typedef struct part {
+    char *path;
+    sn_mapping mapping;
+    size_t first; /* number of its first sample */
+} part;
 
 struct sn_dataset {
-    json_t *samples;
+    const form *form;
+    part *parts;
+    size_t num_parts;
+    sn_stretches samples;
     char *images;
 };
 
-void sn_dataset_close(sn_dataset *d) {
-    if (!d) return;
-    json_decref(d->samples);
-    sn_free(d->images);
-    sn_free(d);
+void sn_record_free(sn_record *r) {
+    json_decref(r->object);
+    for (int i = 0; i < r->num_pictures; i++) sn_free(r->pictures[i].bytes);
+    *r = (sn_record){0};
 }
 
-size_t sn_dataset_count(const sn_dataset *d) { return json_array_size(d->samples); }
-const json_t *sn_dataset_sample(const sn_dataset *d, size_t i) { return json_array_get(d->samples, i); }
-const char *sn_dataset_images(const sn_dataset *d) { return d->images; }
-
-static json_t *captioned(const char *id, const char *image, const char *caption) {
-    return json_pack("{s:s, s:s, s:[{s:s, s:s}, {s:s, s:s}]}", "id", id, "image", image, "conversations", "from", "human", "value", "<image>", "from", "gpt", "value", caption);
+json_t *sn_captioned(const char *id, json_t *image, const char *caption) {
+    return json_pack("{s:s, s:o, s:[{s:s, s:s}, {s:s, s:s}]}", "id", id, "image", image, "conversations", "from", "human", "value", "<image>", "from", "gpt", "value", caption);
 }
 
-static sn_status read_line(const char *path, size_t number, const char *line, size_t length, bool tabs, json_t *samples, sn_error *error) {
-    char id[32];
-    snprintf(id, sizeof id, "line %zu", number);
-    if (tabs) {
-        const char *tab = memchr(line, '\t', length);
-        if (!tab) return sn_fail(error, SN_ERROR_INPUT, "%s: line %zu: expected a picture, a tab and a caption", path, number);
-        char *image = sn_strndup(line, (size_t)(tab - line)), *caption = sn_strndup(tab + 1, length - (size_t)(tab + 1 - line));
-        json_t *sample = image && caption ? captioned(id, image, caption) : NULL;
-        sn_free(image);
-        sn_free(caption);
-        return sample && json_array_append_new(samples, sample) == 0 ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "%s: line %zu: not UTF-8", path, number);
+sn_status sn_stretch_add(sn_stretches *all, const char *path, size_t offset, size_t length, size_t number, sn_error *error) {
+    if (length > UINT32_MAX || number > UINT32_MAX) return sn_fail(error, SN_ERROR_INPUT, "%s: sample %zu: found %zu bytes, expected less than 4 GiB", path, number, length);
+    if (!sn_grow((void **)&all->items, &all->capacity, all->count + 1, sizeof *all->items)) return sn_fail_memory(error);
+    all->items[all->count++] = (sn_stretch){offset, (uint32_t)length, (uint32_t)number};
+    return SN_OK;
+}
+
+/* ---- several files ---- */
+
+static void free_paths(char **paths, size_t count) {
+    for (size_t i = 0; i < count; i++) sn_free(paths[i]);
+    sn_free(paths);
+}
+
+/* The first range of a pattern: numbers low to high of `width` digits, and the text before and behind it. */
+static bool find_range(const char *pattern, const char **open, const char **close, unsigned long *low, unsigned long *high, int *width) {
+    for (const char *at = pattern; (at = strchr(at, '{')); at++) {
+        char *end;
+        if (!isdigit((unsigned char)at[1])) continue;
+        *low = strtoul(at + 1, &end, 10);
+        *width = (int)(end - at - 1);
+        if (strncmp(end, "..", 2) != 0 || !isdigit((unsigned char)end[2]) || *width > 18) continue;
+        *high = strtoul(end + 2, &end, 10);
+        if (*end != '}') continue;
+        *open = at, *close = end + 1;
+        return true;
     }
-    json_t *object;
-    char where[600];
-    snprintf(where, sizeof where, "%.500s: line %zu", path, number);
-    sn_status status = sn_json_bytes(where, line, length, &object, error);
-    if (status) return status;
-    const char *image = sn_json_string(object, "image"), *caption = sn_json_string(object, "caption");
-    if (caption) {
-        json_t *sample = image ? captioned(id, image, caption) : NULL;
-        json_decref(object);
-        if (!sample) return sn_fail(error, SN_ERROR_INPUT, "%s: expected image beside caption", where);
-        object = sample;
-    }
-    return json_array_append_new(samples, object) == 0 ? SN_OK : sn_fail_memory(error);
+    return false;
 }
 
-static sn_status read_lines(const char *path, const char *bytes, size_t length, bool tabs, json_t *samples, sn_error *error) {
+sn_status sn_expand_ranges(const char *pattern, char ***out, size_t *count, sn_error *error) {
+    const char *open, *close;
+    unsigned long low, high;
+    int width;
+    *count = 0, *out = NULL;
+    bool range = find_range(pattern, &open, &close, &low, &high, &width);
+    if (range && (high < low || high - low >= MAX_FILES)) return sn_fail(error, SN_ERROR_USAGE, "%s: the range of numbers is empty or has more than %d", pattern, MAX_FILES);
+    char **all = NULL;
+    size_t capacity = 0;
     sn_status status = SN_OK;
-    size_t number = 1;
-    for (const char *at = bytes, *end = bytes + length; at < end && !status; number++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        size_t size = (size_t)((stop ? stop : end) - at);
-        if (size && at[size - 1] == '\r') size--;
-        if (size) status = read_line(path, number, at, size, tabs, samples, error);
-        at = stop ? stop + 1 : end;
+    for (unsigned long i = range ? low : 0; i <= (range ? high : 0) && !status; i++) {
+        char *one = range ? sn_format("%.*s%0*lu%s", (int)(open - pattern), pattern, width, i, close) : sn_strdup(pattern);
+        char **inner = NULL; /* further ranges behind this one */
+        size_t n = 0;
+        if (!one) status = sn_fail_memory(error);
+        else if (range) status = sn_expand_ranges(one, &inner, &n, error);
+        if (!status && *count + (range ? n : 1) > MAX_FILES) status = sn_fail(error, SN_ERROR_USAGE, "%s: stands for more than %d files", pattern, MAX_FILES);
+        if (!status && !sn_grow((void **)&all, &capacity, *count + n + 1, sizeof *all)) status = sn_fail_memory(error);
+        for (size_t k = 0; k < n && !status; k++) all[(*count)++] = inner[k], inner[k] = NULL;
+        if (!status && !range) all[(*count)++] = one, one = NULL;
+        sn_free(one);
+        free_paths(inner, n);
     }
+    if (status) free_paths(all, *count), *count = 0;
+    else *out = all;
     return status;
 }
 
@@ -75,30 +107,64 @@ static bool ends(const char *name, const char *with) {
     return n >= m && strcmp(name + n - m, with) == 0;
 }
 
+static const form *form_of(const char *path) {
+    const form *f = forms;
+    while (!ends(path, f->end)) f++;
+    return f;
+}
+
+static sn_status add_part(sn_dataset *d, const char *path, sn_error *error) {
+    part *p = &d->parts[d->num_parts++];
+    if (!(p->path = sn_strdup(path))) return sn_fail_memory(error);
+    p->first = d->samples.count;
+    sn_status status = sn_map_file(path, &p->mapping, error);
+    if (!status && p->mapping.size) status = d->form->index(path, (const char *)p->mapping.data, p->mapping.size, &d->samples, error);
+    if (!status && d->samples.count == p->first) status = sn_fail(error, SN_ERROR_INPUT, "%s: the data set is empty", path);
+    return status;
+}
+
 sn_status sn_dataset_open(const char *path, const char *images, sn_dataset **out, sn_error *error) {
-    char *bytes = NULL;
-    size_t length;
+    char **paths;
+    size_t count;
     *out = NULL;
+    if (ends(path, ".tar.gz") || ends(path, ".tgz") || ends(path, ".tar.zst") || ends(path, ".tar.xz"))
+        return sn_fail(error, SN_ERROR_SUPPORT, "%s: samples of a compressed shard cannot be reached one by one; unpack it to .tar (pictures are compressed already)", path);
+    sn_status status = sn_expand_ranges(path, &paths, &count, error);
+    if (status) return status;
     sn_dataset *d = sn_alloc(1, sizeof *d);
-    if (!d) return sn_fail_memory(error);
-    d->images = images ? sn_strdup(images) : sn_path_parent(path);
-    sn_status status = d->images ? sn_read_file(path, MAX_FILE, &bytes, &length, error) : sn_fail_memory(error);
-    if (!status && (ends(path, ".jsonl") || ends(path, ".tsv"))) {
-        d->samples = json_array();
-        status = read_lines(path, bytes, length, ends(path, ".tsv"), d->samples, error);
-    } else if (!status) {
-        json_error_t why;
-        d->samples = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &why);
-        if (!d->samples) status = sn_fail(error, SN_ERROR_INPUT, "%s: line %d: not valid JSON: %s", path, why.line, why.text);
-        else if (!json_is_array(d->samples)) status = sn_fail(error, SN_ERROR_INPUT, "%s: expected a list of samples", path);
-    }
-    sn_free(bytes);
-    if (!status && sn_dataset_count(d) == 0) status = sn_fail(error, SN_ERROR_INPUT, "%s: the data set is empty", path);
-    for (size_t i = 0; !status && i < sn_dataset_count(d); i++)
-        if (!json_is_object(sn_dataset_sample(d, i))) status = sn_fail(error, SN_ERROR_INPUT, "%s: sample %zu: expected an object", path, i);
+    if (!d || !(d->parts = sn_alloc(count, sizeof *d->parts)) || !(d->images = images ? sn_strdup(images) : sn_path_parent(paths[0]))) status = sn_fail_memory(error);
+    if (!status) d->form = form_of(path);
+    for (size_t i = 0; i < count && !status; i++) status = add_part(d, paths[i], error);
+    free_paths(paths, count);
     if (status) sn_dataset_close(d);
     else *out = d;
     return status;
+}
+
+void sn_dataset_close(sn_dataset *d) {
+    if (!d) return;
+    for (size_t i = 0; i < d->num_parts; i++) {
+        sn_unmap_file(&d->parts[i].mapping);
+        sn_free(d->parts[i].path);
+    }
+    sn_free(d->parts);
+    sn_free(d->samples.items);
+    sn_free(d->images);
+    sn_free(d);
+}
+
+size_t sn_dataset_count(const sn_dataset *d) { return d->samples.count; }
+const char *sn_dataset_images(const sn_dataset *d) { return d->images; }
+
+sn_status sn_dataset_read(const sn_dataset *d, size_t i, bool pictures, sn_record *out, sn_error *error) {
+    size_t low = 0, high = d->num_parts; /* the last file that begins at or before it */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (d->parts[middle].first <= i) low = middle;
+        else high = middle;
+    }
+    const part *p = &d->parts[low];
+    return d->form->read(p->path, (const char *)p->mapping.data, &d->samples.items[i], pictures, out, error);
 }
 
 uint64_t sn_shuffled(uint64_t seed, uint64_t epoch, uint64_t place, uint64_t count) {

@@ -1,113 +1,193 @@
-/* From data sets to batches. A sample is prepared (ids, labels, pixels) when a step needs it; one that cannot be used is
- * counted, named and skipped, or stops the run. */
+/* From data sets to batches. Samples are loaded (ids, labels, pixels) by threads of their own, ahead of the step that needs
+ * them, and taken in the order in which the mixture draws them; one that cannot be used is counted, named and skipped, or
+ * stops the run. */
 #include "train/batches.h"
 
+#include "base/cpu.h"
 #include "base/file.h"
-#include "generate/answer.h"
+#include "media/image.h"
 #include "train/objective.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { MOST_WORKERS = 64, AHEAD_BYTES = 256 << 20 };
 
 void sn_data_close(sn_training *t) {
+    sn_loader_close(t->loader);
     for (int i = 0; i < t->num_sets; i++) sn_dataset_close(t->sets[i]);
     sn_free(t->sets);
+    t->loader = NULL, t->sets = NULL, t->num_sets = 0;
 }
 
 sn_status sn_data_open(sn_training *t, sn_error *error) {
     const sn_recipe *r = t->recipe;
+    sn_mixture *m = &t->state.mixture;
     t->sets = sn_alloc(r->data_count, sizeof *t->sets);
     if (!t->sets) return sn_fail_memory(error);
+    *m = (sn_mixture){.num_sources = (int)r->data_count, .seed = r->seed};
     for (unsigned i = 0; i < r->data_count; i++) {
-        sn_status status = sn_dataset_open(r->data[i].path, r->data[i].images, &t->sets[i], error);
-        if (status) return status;
+        sn_error inner = {0};
+        sn_status status = sn_dataset_open(r->data[i].path, r->data[i].images, &t->sets[i], &inner);
+        if (status) return sn_fail(error, status, "%s: line %d: %s", r->file, sn_recipe_line(r, r->data[i].path), inner.message);
         t->num_sets++;
-        t->samples += (int64_t)sn_dataset_count(t->sets[i]);
+        m->name[i] = r->data[i].path, m->count[i] = (int64_t)sn_dataset_count(t->sets[i]), m->weight[i] = r->data[i].weight ? *r->data[i].weight : 0;
+        m->total += m->count[i];
     }
+    t->samples = m->total;
     t->steps = r->steps ? r->steps : (t->samples * r->epochs + r->batch.size - 1) / r->batch.size;
     return SN_OK;
 }
 
-/* ---- samples ---- */
+/* Places of the whole run: the last step of the last epoch takes what is left. */
+static int64_t all_places(const sn_training *t) { return t->recipe->steps ? t->steps * t->recipe->batch.size : t->samples * t->recipe->epochs; }
 
-static const json_t *sample_at(const sn_training *t, int64_t index, const sn_dataset **set) {
-    for (int i = 0; i < t->num_sets; i++) {
-        int64_t count = (int64_t)sn_dataset_count(t->sets[i]);
-        if (index < count) {
-            *set = t->sets[i];
-            return sn_dataset_sample(t->sets[i], (size_t)index);
-        }
-        index -= count;
-    }
-    return NULL;
+sn_status sn_data_resume(sn_training *t, sn_error *error) {
+    int64_t place = t->state.step * t->recipe->batch.size, *found = &t->state.mixture.state.place;
+    if (place > all_places(t)) place = all_places(t);
+    if (*found == 0) sn_mixture_seek(&t->state.mixture, place); /* a checkpoint of before places were kept */
+    if (*found != place) return sn_fail(error, SN_ERROR_INPUT, "%s: its checkpoint of step %lld is at sample %lld, expected %lld: not a whole checkpoint", t->recipe->save.folder, (long long)t->state.step, (long long)*found, (long long)place);
+    return SN_OK;
 }
 
-/* A sample's ids and labels, cut to the window, and its pictures. */
-static sn_status prepare(const sn_training *t, int64_t index, bool pictures, sn_sample *sample, float **pixels, const char **id, bool *cut, sn_error *error) {
-    const sn_dataset *set = NULL;
-    const json_t *object = sample_at(t, index, &set);
-    const char *template = t->recipe->template ? t->recipe->template : t->trainer.stage->template;
-    size_t window = t->recipe->max_length ? t->recipe->max_length : t->objective->max_length ? t->objective->max_length : (size_t)t->model->lm.max_positions;
-    char *paths[SN_MAX_MEDIA] = {0};
-    *pixels = NULL, *cut = false;
-    *id = sn_json_string(object, "id");
-    sn_status status = t->model->system->sample(t->model, template, object, sample, error);
-    if (status) return status;
-    *cut = sample->ids.count > window;
-    if (*cut) sample->ids.count = sample->labels.count = window;
-    for (int i = 0; i < sample->num_media && pictures && !status; i++)
-        if (!(paths[i] = sn_path_join(sn_dataset_images(set), sample->media[i]))) status = sn_fail_memory(error);
-    if (!status && pictures) status = sn_load_pictures(t->model, (const char *const *)paths, sample->num_media, NULL, pixels, error);
-    for (int i = 0; i < SN_MAX_MEDIA; i++) sn_free(paths[i]);
+/* ---- one sample ---- */
+
+/* How far a look at a sample goes: whether its pictures are there; whether they can be decoded; pixels for a pass. */
+typedef enum sn_depth { SN_DEPTH_FILES, SN_DEPTH_DECODED, SN_DEPTH_PIXELS } sn_depth;
+
+static sn_status load_picture(const sn_training *t, const sn_record *record, const char *images, const sn_sample *sample, int i, sn_depth depth, float *pixels, sn_error *error) {
+    sn_image image = {0};
+    sn_status status = SN_OK;
+    const char *name = sample->media[i];
+    char *path = record->num_pictures ? NULL : sn_path_join(images, name);
+    if (record->num_pictures && depth == SN_DEPTH_FILES) return SN_OK;
+    if (record->num_pictures) status = sn_image_decode(name, (const unsigned char *)record->pictures[i].bytes, record->pictures[i].size, NULL, &image, error);
+    else if (!path) status = sn_fail_memory(error);
+    else if (depth == SN_DEPTH_FILES) status = access(path, R_OK) == 0 ? SN_OK : sn_fail(error, SN_ERROR_IO, "%s: cannot read: %s", path, strerror(errno));
+    else status = sn_image_open(path, NULL, &image, error);
+    if (!status && depth == SN_DEPTH_PIXELS) status = sn_image_process(&t->model->processor, &image, pixels, error);
+    sn_image_free(&image);
+    sn_free(path);
     return status;
 }
+
+static sn_status load_pictures(const sn_training *t, const sn_record *record, const char *images, sn_depth depth, sn_loaded *out) {
+    sn_sample *sample = &out->sample;
+    size_t size = 3 * (size_t)t->model->image_size * (size_t)t->model->image_size;
+    sn_status status = SN_OK;
+    if (!sample->num_media) return SN_OK;
+    if (!t->model->has_vision) return sn_fail(&out->error, SN_ERROR_INPUT, "%s: this model takes text alone", sample->media[0]);
+    if (record->num_pictures && record->num_pictures != sample->num_media)
+        return sn_fail(&out->error, SN_ERROR_INPUT, "found %d pictures in the shard, expected the %d of the conversation", record->num_pictures, sample->num_media);
+    if (depth == SN_DEPTH_PIXELS && !(out->pixels = sn_alloc((size_t)sample->num_media * size, sizeof *out->pixels))) return sn_fail_memory(&out->error);
+    for (int i = 0; i < sample->num_media && !status; i++)
+        status = load_picture(t, record, images, sample, i, depth, out->pixels ? out->pixels + (size_t)i * size : NULL, &out->error);
+    return status;
+}
+
+static int64_t window_of(const sn_training *t) {
+    return t->recipe->max_length ? t->recipe->max_length : t->objective->max_length ? t->objective->max_length : t->model->lm.max_positions;
+}
+
+/* Ids and labels, cut to the window, and pictures as deep as asked. A sample without anything to learn is one that cannot
+ * be used. */
+static void load(const sn_training *t, sn_depth depth, sn_loaded *out) {
+    const sn_dataset *set = t->sets[out->draw.source];
+    const char *template = t->recipe->template ? t->recipe->template : t->trainer.stage->template, *id;
+    sn_sample *sample = &out->sample;
+    sn_record record;
+    size_t window = (size_t)window_of(t);
+    if ((out->status = sn_dataset_read(set, (size_t)out->draw.index, depth != SN_DEPTH_FILES, &record, &out->error))) return;
+    if ((id = sn_json_string(record.object, "id")) && !(out->id = sn_strdup(id))) out->status = sn_fail_memory(&out->error);
+    if (!out->status) out->status = t->model->system->sample(t->model, template, record.object, sample, &out->error);
+    if (!out->status && (out->cut = sample->ids.count > window)) sample->ids.count = sample->labels.count = window;
+    if (!out->status) out->status = load_pictures(t, &record, sn_dataset_images(set), depth, out);
+    if (!out->status && (out->mute = (out->learnt = sn_sample_learnt(sample)) == 0))
+        out->status = sn_fail(&out->error, SN_ERROR_INPUT, out->cut ? "no learnt token within %zu positions: the answer lies behind max_length" : "no learnt token in %zu positions", sample->ids.count);
+    for (int i = 0; i < sample->num_media; i++) sample->media[i] = NULL; /* they are the record's */
+    sn_record_free(&record);
+}
+
+/* Counts and names a sample that is not used. */
+static void skip(sn_training *t, const sn_loaded *l) {
+    char name[64];
+    snprintf(name, sizeof name, "number %lld", (long long)l->draw.number);
+    if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, l->id ? l->id : name, l->error.message);
+    t->state.skipped++;
+}
+
+/* Errors that are not the sample's. */
+static bool fatal(sn_status status) { return status == SN_ERROR_MEMORY || status == SN_ERROR_USAGE; }
+
+static sn_status too_many(const sn_training *t, int64_t dropped, int64_t of, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    if (r->broken == SN_BROKEN_SKIP || (double)dropped <= (r->broken == SN_BROKEN_STOP ? 0 : r->broken_share * (double)of)) return SN_OK;
+    if (r->broken == SN_BROKEN_STOP) return sn_fail(error, SN_ERROR_INPUT, "%lld of %lld samples cannot be used, and the recipe says broken: stop", (long long)dropped, (long long)of);
+    return sn_fail(error, SN_ERROR_INPUT, "%lld of %lld samples cannot be used, more than %g %% of them; mend the data, or say broken: skip or a larger broken_share", (long long)dropped, (long long)of, 100 * r->broken_share);
+}
+
+/* ---- a look at all of them ---- */
+
+typedef struct survey {
+    const sn_training *training;
+    sn_depth depth;
+    int64_t next;
+} survey;
+
+static sn_draw draw_next(void *context) {
+    survey *s = context;
+    return sn_mixture_find(&s->training->state.mixture, s->next++);
+}
+
+static void load_survey(const void *context, sn_loaded *out) {
+    const survey *s = context;
+    load(s->training, s->depth, out);
+}
+
+sn_status sn_training_survey(sn_training *t, bool decode, sn_data_report *out, sn_error *error) {
+    survey s = {.training = t, .depth = decode ? SN_DEPTH_DECODED : SN_DEPTH_FILES};
+    const sn_loader_work work = {.context = &s, .draw = draw_next, .load = load_survey};
+    int64_t most_pictures = 0, skipped = t->state.skipped;
+    sn_loader *loader;
+    *out = (sn_data_report){.samples = t->samples};
+    sn_status status = sn_loader_open(&work, sn_cpu_count(), 1024, t->samples, &loader, error);
+    for (int64_t i = 0; i < t->samples && !status; i++) {
+        sn_loaded l;
+        sn_loader_take(loader, &l);
+        out->without_labels += l.mute, out->broken += l.status && !l.mute, out->usable += !l.status, out->cut += l.cut;
+        out->pictures += l.sample.num_media, out->learnt += l.learnt;
+        if (l.sample.num_media > most_pictures) most_pictures = l.sample.num_media;
+        if ((int64_t)l.sample.ids.count > out->longest) out->longest = (int64_t)l.sample.ids.count;
+        if (fatal(l.status)) status = sn_fail(error, l.status, "%s", l.error.message);
+        else if (l.status) skip(t, &l);
+        else if (t->hooks.on_sample) t->hooks.on_sample(t->hooks.context, l.id, &l.sample, l.learnt);
+        sn_loaded_free(&l);
+    }
+    sn_loader_close(loader);
+    t->state.skipped = skipped; /* the run's own count */
+    if (status) return status;
+    if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
+    return t->objective->memory(t, out->longest, most_pictures, &out->pass_memory, error);
+}
+
+sn_status sn_training_check_data(const sn_training *t, const sn_data_report *report, sn_error *error) {
+    return too_many(t, report->without_labels + report->broken, report->samples, error);
+}
+
+/* Within the present epoch, or all of them: a sample that is broken is met once in each. */
+sn_status sn_training_check_skipped(const sn_training *t, sn_error *error) {
+    int64_t place = t->state.mixture.state.place;
+    return too_many(t, t->state.skipped, t->samples * (place ? (place - 1) / t->samples + 1 : 1), error);
+}
+
+/* ---- the samples of a step ---- */
 
 static void free_sample(sn_sample *sample) {
     sn_ids_free(&sample->ids);
     sn_ids_free(&sample->labels);
 }
-
-/* Counts, names and skips; or lets the run stop, as the recipe says. */
-static sn_status skip(sn_training *t, int64_t index, const char *id, sn_status status, sn_error *error) {
-    char name[64];
-    snprintf(name, sizeof name, "number %lld", (long long)index);
-    if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, id ? id : name, error->message);
-    t->state.skipped++;
-    return t->recipe->broken || status == SN_ERROR_MEMORY ? status : SN_OK;
-}
-
-static sn_status nothing_learnt(const sn_sample *sample, bool cut, sn_error *error) {
-    return sn_fail(error, SN_ERROR_INPUT, cut ? "no learnt token within %zu positions: the answer lies behind max_length" : "no learnt token in %zu positions", sample->ids.count);
-}
-
-sn_status sn_training_survey(sn_training *t, sn_data_report *out, sn_error *error) {
-    int64_t most_pictures = 0;
-    *out = (sn_data_report){.samples = t->samples};
-    for (int64_t i = 0; i < t->samples; i++) {
-        sn_sample sample = {0};
-        float *pixels;
-        const char *id;
-        bool cut;
-        sn_status status = prepare(t, i, false, &sample, &pixels, &id, &cut, error);
-        int64_t learnt = status ? 0 : sn_sample_learnt(&sample);
-        if (!status && !learnt) status = nothing_learnt(&sample, cut, error), out->without_labels++;
-        else if (status) out->broken++;
-        else out->usable++;
-        out->cut += cut;
-        out->pictures += sample.num_media;
-        if (sample.num_media > most_pictures) most_pictures = sample.num_media;
-        if ((int64_t)sample.ids.count > out->longest) out->longest = (int64_t)sample.ids.count;
-        out->learnt += learnt;
-        free_sample(&sample);
-        if (status) skip(t, i, id, status, error);
-    }
-    t->state.skipped = 0;
-    *error = (sn_error){0};
-    if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
-    return t->objective->memory(t, out->longest, most_pictures, &out->pass_memory, error);
-}
-
-/* ---- the samples of a step ---- */
 
 void sn_batch_cut(sn_batch *b, int count) {
     for (int i = count; i < b->count; i++) {
@@ -125,32 +205,51 @@ void sn_batch_free(sn_batch *b) {
     *b = (sn_batch){0};
 }
 
-sn_status sn_batch_load(sn_training *t, int64_t step, sn_batch *b, sn_error *error) {
+static sn_draw draw_ahead(void *context) {
+    sn_training *t = context;
+    return sn_mixture_next(&t->ahead);
+}
+
+static void load_pixels(const void *context, sn_loaded *out) { load(context, SN_DEPTH_PIXELS, out); }
+
+/* Threads and samples that are kept ready: as many as two steps take, within a number of bytes. */
+static sn_status start_loader(sn_training *t, sn_error *error) {
+    const sn_loader_work work = {.context = t, .draw = draw_ahead, .load = load_pixels};
+    int workers = t->recipe->workers ? (int)t->recipe->workers : sn_cpu_count() / 4;
+    size_t bytes = 3 * sizeof(float) * (size_t)t->model->image_size * (size_t)t->model->image_size + 1, fit = AHEAD_BYTES / bytes, ahead = 2 * (size_t)t->recipe->batch.size;
+    t->ahead = t->state.mixture;
+    return sn_loader_open(&work, workers < 1 ? 1 : workers > MOST_WORKERS ? MOST_WORKERS : workers, (int)(ahead < fit ? ahead : fit), all_places(t) - t->ahead.state.place, &t->loader, error);
+}
+
+sn_status sn_batch_load(sn_training *t, sn_batch *b, sn_error *error) {
     unsigned size = t->recipe->batch.size;
+    sn_mixture *m = &t->state.mixture;
     *b = (sn_batch){.samples = sn_alloc(size, sizeof *b->samples), .pixels = sn_alloc(size, sizeof *b->pixels), .ids = json_array()};
     sn_status status = b->samples && b->pixels && b->ids ? SN_OK : sn_fail_memory(error);
-    for (unsigned i = 0; i < size && !status; i++) {
-        int64_t place = step * size + i, epoch = place / t->samples;
-        if (!t->recipe->steps && epoch >= t->recipe->epochs) break; /* the last step takes what is left */
-        int64_t index = (int64_t)sn_shuffled(t->recipe->seed, (uint64_t)epoch, (uint64_t)(place % t->samples), (uint64_t)t->samples);
-        sn_sample *sample = &b->samples[b->count];
-        const char *id = NULL;
-        bool cut;
-        *sample = (sn_sample){0};
-        status = prepare(t, index, true, sample, &b->pixels[b->count], &id, &cut, error);
-        int64_t learnt = status ? 0 : sn_sample_learnt(sample);
-        if (!status && !learnt) status = nothing_learnt(sample, cut, error);
-        if (status) {
-            sn_free(b->pixels[b->count]);
-            free_sample(sample);
-            status = skip(t, index, id, status, error);
+    if (!status && !t->loader) status = start_loader(t, error);
+    for (unsigned i = 0; i < size && !status && m->state.place < all_places(t); i++) {
+        sn_loaded l;
+        sn_mixture_next(m);
+        sn_loader_take(t->loader, &l);
+        if (l.status) {
+            skip(t, &l);
+            if (fatal(l.status)) status = sn_fail(error, l.status, "%s", l.error.message);
+            sn_loaded_free(&l);
             continue;
         }
-        json_array_append_new(b->ids, id ? json_string(id) : json_integer(index));
-        b->learnt += learnt, b->tokens += (int64_t)sample->ids.count, b->count++;
+        json_array_append_new(b->ids, l.id ? json_string(l.id) : json_integer(l.draw.number));
+        b->samples[b->count] = l.sample, b->pixels[b->count] = l.pixels;
+        b->learnt += l.learnt, b->tokens += (int64_t)l.sample.ids.count, b->count++;
+        l.sample = (sn_sample){0}, l.pixels = NULL; /* the batch's now */
+        sn_loaded_free(&l);
     }
     if (status) sn_batch_free(b);
     return status;
+}
+
+void sn_data_rewind(sn_training *t, const sn_mixture_state *state) {
+    sn_loader_close(t->loader);
+    t->loader = NULL, t->state.mixture.state = *state;
 }
 
 sn_status sn_batch_pass(const sn_training *t, const sn_batch *b, int from, int n, sn_pass *pass, sn_error *error) {

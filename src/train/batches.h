@@ -4,8 +4,12 @@
 
 #include "train/run.h"
 
-/* Opens the recipe's data sets into training->sets and counts samples and steps. */
+/* Opens the recipe's data sets into training->sets and counts samples and steps. Needs no model. */
 sn_status sn_data_open(sn_training *training, sn_error *error);
+/* Whether the mixture is where the run's step is, after a checkpoint was read. */
+sn_status sn_data_resume(sn_training *training, sn_error *error);
+/* Goes back to a place of the mixture: what was loaded ahead is dropped. */
+void sn_data_rewind(sn_training *training, const sn_mixture_state *state);
 void sn_data_close(sn_training *training);
 
 typedef struct sn_batch {
@@ -16,8 +20,10 @@ typedef struct sn_batch {
     int64_t learnt, tokens;
 } sn_batch;
 
-/* The samples of the step of that number (0 = the first). Samples that cannot be used are missing from it. */
-sn_status sn_batch_load(sn_training *training, int64_t step, sn_batch *batch, sn_error *error);
+/* The samples of the next step; the mixture moves on behind them. Samples that cannot be used are missing from it. */
+sn_status sn_batch_load(sn_training *training, sn_batch *batch, sn_error *error);
+/* Whether the recipe lets the run go on after what was skipped so far. */
+sn_status sn_training_check_skipped(const sn_training *training, sn_error *error);
 void sn_batch_cut(sn_batch *batch, int count); /* keeps the first ones */
 void sn_batch_free(sn_batch *batch);
 

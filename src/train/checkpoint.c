@@ -83,15 +83,24 @@ static sn_status write_parameters(const char *path, const sn_trainer *t, sn_erro
     return status;
 }
 
-/* How often each parameter was moved is part of the optimizer's state. */
+/* How far the data are: the next place, and of each source how much it has given. */
+static json_t *data_state(const sn_mixture *m) {
+    json_t *sources = json_array();
+    for (int i = 0; i < m->num_sources; i++)
+        json_array_append_new(sources, json_pack("{s:s, s:I, s:I}", "path", m->name[i], "samples", (json_int_t)m->count[i], "given", (json_int_t)m->state.given[i]));
+    return json_pack("{s:I, s:o}", "place", (json_int_t)m->state.place, "sources", sources);
+}
+
+/* How often each parameter was moved is part of the optimizer's state. Freed by free. */
 static char *state_text(const sn_trainer *t, const sn_training_state *state) {
-    sn_buf text = {0};
-    sn_buf_printf(&text, "{\"version\": 2, \"step\": %" PRId64 ", \"skipped\": %" PRId64 ", \"recipe\": \"%016" PRIx64 "\", \"updates\": [", state->step, state->skipped, state->recipe);
-    for (size_t i = 0; i < t->count; i++) sn_buf_printf(&text, "%s%" PRId64, i ? ", " : "", t->trainables[i].moments.updates);
-    sn_buf_puts(&text, "]}\n");
-    char *copy = text.failed ? NULL : sn_strdup(text.data);
-    sn_buf_free(&text);
-    return copy;
+    char recipe[20];
+    snprintf(recipe, sizeof recipe, "%016" PRIx64, state->recipe);
+    json_t *updates = json_array();
+    for (size_t i = 0; i < t->count; i++) json_array_append_new(updates, json_integer(t->trainables[i].moments.updates));
+    json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:o, s:o}", "version", 3, "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped, "recipe", recipe, "data", data_state(&state->mixture), "updates", updates);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
 }
 
 sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_training_state *state, unsigned keep, sn_error *error) {
@@ -100,7 +109,7 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_
     char *text = state_text(t, state);
     const char *bad = sn_trainer_bad_parameter(t);
     if (bad) {
-        sn_free(whole), sn_free(part), sn_free(parameters), sn_free(json), sn_free(text);
+        sn_free(whole), sn_free(part), sn_free(parameters), sn_free(json), free(text);
         return sn_fail(error, SN_ERROR_NUMERIC, "step %" PRId64 ": %s holds values that are not finite; no checkpoint is written of it, the last one stays; a lower optimizer.lr may help", state->step, bad);
     }
     sn_status status = whole && part && parameters && json && text ? SN_OK : sn_fail_memory(error);
@@ -129,7 +138,31 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_
     sn_free(part);
     sn_free(parameters);
     sn_free(json);
-    sn_free(text);
+    free(text);
+    return status;
+}
+
+/* The mixture's state, for the sources that the recipe opened. Checkpoints of version 2 have none: their step says it. */
+static sn_status read_data(const char *path, const json_t *root, sn_mixture *m, sn_error *error) {
+    const json_t *data = json_object_get(root, "data"), *sources = json_object_get(data, "sources");
+    sn_mixture_state state = {0};
+    int64_t sum = 0;
+    sn_status status = SN_OK;
+    if (!data) return SN_OK;
+    if (json_array_size(sources) != (size_t)m->num_sources)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: data.sources: found %zu, expected the recipe's %d", path, json_array_size(sources), m->num_sources);
+    for (int i = 0; i < m->num_sources && !status; i++) {
+        const json_t *one = json_array_get(sources, (size_t)i);
+        int64_t samples = -1;
+        status = sn_json_integer(path, one, "samples", 0, INT64_MAX, &samples, error);
+        if (!status && samples != m->count[i])
+            status = sn_fail(error, SN_ERROR_INPUT, "%s: %s: found %lld samples, expected the %lld that it had when the run was stopped; with other data begin again in another save.folder or with --fresh", path, m->name[i], (long long)m->count[i], (long long)samples);
+        if (!status) status = sn_json_integer(path, one, "given", 0, INT32_MAX * (int64_t)4096, &state.given[i], error);
+        sum += state.given[i];
+    }
+    if (!status) status = sn_json_integer(path, root, "data.place", 0, INT64_MAX, &state.place, error);
+    if (!status && sum != state.place) status = sn_fail(error, SN_ERROR_INPUT, "%s: data: the sources have given %lld samples, expected %lld: not a whole checkpoint", path, (long long)sum, (long long)state.place);
+    if (!status) m->state = state;
     return status;
 }
 
@@ -143,6 +176,7 @@ static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn
     state->recipe = hash ? strtoull(hash, NULL, 16) : 0;
     if (!status && state->recipe != recipe)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: this checkpoint belongs to another recipe (data, batch, optimizer, schedule or seed differ); use another save.folder or --fresh", path);
+    if (!status) status = read_data(path, root, &state->mixture, error);
     const json_t *updates = sn_json_at(root, "updates");
     if (!status && json_array_size(updates) != t->count)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: updates: found %zu numbers, expected %zu: not a whole checkpoint of this model", path, json_array_size(updates), t->count);

@@ -5,12 +5,14 @@
 #ifndef SN_TRAIN_CHECKPOINT_H
 #define SN_TRAIN_CHECKPOINT_H
 
+#include "train/mixture.h"
 #include "train/step.h"
 
 typedef struct sn_training_state {
     int64_t step;    /* steps done */
     int64_t skipped; /* samples that could not be used so far */
     uint64_t recipe; /* sn_recipe_hash */
+    sn_mixture mixture; /* its state is that after these steps */
 } sn_training_state;
 
 sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, const sn_training_state *state, unsigned keep, sn_error *error);

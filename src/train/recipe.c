@@ -9,7 +9,9 @@
 #include "train/optimizer.h"
 
 #include <cyaml/cyaml.h>
+#include <ctype.h>
 #include <locale.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +43,8 @@ static const cyaml_schema_field_t model_fields[] = {
     CYAML_FIELD_MAPPING("fresh", CYAML_FLAG_OPTIONAL, sn_recipe_model, fresh, fresh_fields), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t data_fields[] = {
-    CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, sn_recipe_data, path, 1, CYAML_UNLIMITED), TEXT(sn_recipe_data, images), CYAML_FIELD_END};
+    CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, sn_recipe_data, path, 1, CYAML_UNLIMITED), TEXT(sn_recipe_data, images),
+    CYAML_FIELD_FLOAT_PTR("weight", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe_data, weight), CYAML_FIELD_END};
 static const cyaml_schema_value_t data_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sn_recipe_data, data_fields)};
 
 static const cyaml_strval_t optimizers[] = {{"adamw", SN_OPTIMIZER_ADAMW}, {"sgd", SN_OPTIMIZER_SGD}};
@@ -76,7 +79,7 @@ static const cyaml_schema_field_t schedule_fields[] = {
 
 static const cyaml_schema_field_t batch_fields[] = {WHOLE(sn_recipe_batch, size), WHOLE(sn_recipe_batch, micro), CYAML_FIELD_END};
 static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), REAL(sn_recipe_save, minutes), CYAML_FIELD_END};
-static const cyaml_strval_t broken_words[] = {{"skip", 0}, {"stop", 1}};
+static const cyaml_strval_t broken_words[] = {{"few", SN_BROKEN_FEW}, {"skip", SN_BROKEN_SKIP}, {"stop", SN_BROKEN_STOP}};
 
 static const cyaml_strval_t computes[] = {{"f32", SN_COMPUTE_F32}, {"bf16", SN_COMPUTE_BF16}};
 
@@ -98,7 +101,9 @@ static const cyaml_schema_field_t recipe_fields[] = {
     WHOLE(sn_recipe, steps),
     WHOLE(sn_recipe, max_length),
     WHOLE(sn_recipe, seed),
-    CYAML_FIELD_ENUM("broken", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe, broken, broken_words, 2),
+    CYAML_FIELD_ENUM("broken", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe, broken, broken_words, 3),
+    REAL(sn_recipe, broken_share),
+    WHOLE(sn_recipe, workers),
     PART(save, save_fields),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, sn_recipe, recipe_fields)};
@@ -148,6 +153,7 @@ static const struct override {
     {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
     {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
     {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"schedule.warmup_steps", offsetof(sn_recipe, schedule.warmup_steps), 'u'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
+    {"workers", offsetof(sn_recipe, workers), 'u'}, {"broken_share", offsetof(sn_recipe, broken_share), 'r'},
     {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
     {"save.folder", offsetof(sn_recipe, save.folder), 's'}, {"save.every", offsetof(sn_recipe, save.every), 'u'}, {"save.keep", offsetof(sn_recipe, save.keep), 'u'},
     {"model.path", offsetof(sn_recipe, model.path), 's'}, {"model.llm", offsetof(sn_recipe, model.llm), 's'}, {"model.vision", offsetof(sn_recipe, model.vision), 's'},
@@ -180,6 +186,19 @@ static sn_status apply(sn_recipe *r, const char *set, sn_error *error) {
 
 /* ---- ranges ---- */
 
+/* The error of a word: its line, where the file gives it. */
+static sn_status refuse(const sn_recipe *r, const char *word, sn_error *error, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static sn_status refuse(const sn_recipe *r, const char *word, sn_error *error, const char *format, ...) {
+    char text[400], line[32] = "";
+    int number = sn_recipe_line_of(r, word);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (number) snprintf(line, sizeof line, "line %d: ", number);
+    return sn_fail(error, SN_ERROR_USAGE, "%s: %s%s: %s", r->file, line, word, text);
+}
+
 static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     sn_recipe_optimizer *o = &r->optimizer;
     if (o->beta1 == 0) o->beta1 = 0.9;
@@ -189,6 +208,7 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     if (r->batch.micro == 0 || r->batch.micro > r->batch.size) r->batch.micro = r->batch.size;
     if (r->epochs == 0) r->epochs = 1;
     if (r->save.keep == 0) r->save.keep = 2;
+    if (r->broken_share == 0) r->broken_share = 0.01;
     if (r->lora.alpha == 0) r->lora.alpha = r->lora.r;
     if (r->schedule.factor == 0) r->schedule.factor = 0.1;
     const sn_recipe_loss *l = &r->loss;
@@ -200,16 +220,23 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
                   {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"schedule.every", r->schedule.every, r->schedule.name == SN_SCHEDULE_STEP, 4294967295.0}, {"schedule.factor", r->schedule.factor, 0, 1},
                   {"loss.captioning", l->captioning ? *l->captioning : 1, 0, 1e6}, {"loss.retrieval", l->retrieval ? *l->retrieval : 1, 0, 1e6}, {"loss.joined", l->joined ? *l->joined : 0, 0, 1},
                   {"batch.size", r->batch.size, 1, 65536}, {"optimizer.momentum", o->momentum, 0, 0.9999999}, {"lora.r", r->lora.r, r->lora.targets_count ? 1 : 0, 65536},
-                  {"lora.alpha", r->lora.alpha, 0, 1e6}, {"save.minutes", r->save.minutes, 0, 1e6}};
+                  {"lora.alpha", r->lora.alpha, 0, 1e6}, {"save.minutes", r->save.minutes, 0, 1e6}, {"broken_share", r->broken_share, 0, 1}, {"workers", r->workers, 0, 64}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
-            return sn_fail(error, SN_ERROR_USAGE, "%s: %s: found %g, expected %g to %g", path, ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high);
+            return refuse(r, ranges[i].name, error, "found %g, expected %g to %g", ranges[i].value, ranges[i].low, ranges[i].high);
+    unsigned weighted = 0;
+    for (unsigned i = 0; i < r->data_count; i++) {
+        const double *weight = r->data[i].weight;
+        weighted += weight != NULL;
+        if (weight && !(*weight >= 1e-9 && *weight <= 1e9)) return sn_fail(error, SN_ERROR_USAGE, "%s: line %d: data: %s: weight: found %g, expected 1e-9 to 1e9", path, sn_recipe_line(r, r->data[i].path), r->data[i].path, *weight);
+    }
+    if (weighted && weighted < r->data_count) return refuse(r, "data", error, "%u of %u sources have a weight; give all of them one, or none", weighted, r->data_count);
     for (unsigned i = 0; i < r->train_count; i++) {
         const sn_recipe_group *g = &r->train[i];
         if ((g->lr && !(*g->lr >= 0 && *g->lr <= 10)) || (g->weight_decay && !(*g->weight_decay >= 0 && *g->weight_decay <= 10)))
             return sn_fail(error, SN_ERROR_USAGE, "%s: line %d: train: %s: lr and weight_decay: expected 0 to 10", path, sn_recipe_line(r, g->pattern), g->pattern);
     }
-    if (o->nesterov && o->momentum == 0) return sn_fail(error, SN_ERROR_USAGE, "%s: optimizer.nesterov: needs optimizer.momentum", path);
+    if (o->nesterov && o->momentum == 0) return refuse(r, "optimizer.nesterov", error, "needs optimizer.momentum");
     if (!r->save.folder) return sn_fail(error, SN_ERROR_USAGE, "%s: save.folder: missing; it is where checkpoints and the result go", path);
     return SN_OK;
 }
@@ -257,12 +284,37 @@ int sn_recipe_line(const sn_recipe *r, const char *text) {
     return found;
 }
 
+int sn_recipe_line_of(const sn_recipe *r, const char *word) {
+    char *bytes, part[64];
+    size_t length;
+    const char *dot = strchr(word, '.'), *key = dot ? dot + 1 : word;
+    bool inside = !dot; /* the part that holds the word */
+    int line = 0, found = 0;
+    snprintf(part, sizeof part, "%.*s", dot ? (int)(dot - word) : 0, word);
+    if (sn_read_file(r->file, 1 << 20, &bytes, &length, NULL)) return 0;
+    for (char *at = bytes; at && !found;) {
+        char *next = strchr(at, '\n'), *from = at;
+        if (next) *next++ = 0;
+        line++;
+        bool begins = isalpha((unsigned char)at[0]);
+        if (begins && dot && (inside = strncmp(at, part, strlen(part)) == 0 && at[strlen(part)] == ':')) from = at + strlen(part);
+        for (char *hit = strstr(from, key); hit && inside && (dot || begins); hit = strstr(hit + 1, key))
+            if ((hit == at || (!isalnum((unsigned char)hit[-1]) && hit[-1] != '_')) && hit[strlen(key)] == ':' && !memchr(at, '#', (size_t)(hit - at))) found = line;
+        at = next;
+    }
+    sn_free(bytes);
+    return found;
+}
+
 uint64_t sn_recipe_hash(const sn_recipe *r) {
     sn_buf text = {0};
     sn_buf_printf(&text, "%s|%s|%a %a %a %a %a %a %a|%d %a|%u|%u %u %u %u", r->stage, r->template ? r->template : "", r->optimizer.lr, r->optimizer.beta1, r->optimizer.beta2,
                   r->optimizer.eps, r->optimizer.weight_decay, r->optimizer.max_grad_norm, r->optimizer.connector_lr, r->schedule.name, r->schedule.warmup_ratio, r->batch.size,
                   r->epochs, r->steps, r->max_length, r->seed);
-    for (unsigned i = 0; i < r->data_count; i++) sn_buf_printf(&text, "|%s", r->data[i].path);
+    for (unsigned i = 0; i < r->data_count; i++) {
+        sn_buf_printf(&text, "|%s", r->data[i].path);
+        if (r->data[i].weight) sn_buf_printf(&text, " %a", *r->data[i].weight);
+    }
     for (unsigned i = 0; i < r->train_count; i++)
         sn_buf_printf(&text, "|%s %a %a", r->train[i].pattern, r->train[i].lr ? *r->train[i].lr : -1.0, r->train[i].weight_decay ? *r->train[i].weight_decay : -1.0);
     for (unsigned i = 0; i < r->freeze_count; i++) sn_buf_printf(&text, "|freeze %s", r->freeze[i]);

@@ -7,6 +7,7 @@
 
 typedef struct sn_recipe_data {
     char *path, *images;
+    double *weight; /* of drawing from it; NULL (all of them) = every sample once an epoch */
 } sn_recipe_data;
 
 /* Sizes of parts that begin fresh. With any of them the model is composed: parts that have a path are taken from there, the
@@ -84,6 +85,9 @@ typedef struct sn_recipe_save {
     double minutes;       /* … and minutes (0 = never) */
 } sn_recipe_save;
 
+/* Samples that cannot be used are counted, named and skipped: up to a share of all, all of them, or none. */
+typedef enum sn_recipe_broken { SN_BROKEN_FEW, SN_BROKEN_SKIP, SN_BROKEN_STOP } sn_recipe_broken;
+
 typedef struct sn_recipe {
     sn_recipe_model model;
     char *stage, *template;
@@ -103,7 +107,9 @@ typedef struct sn_recipe {
     unsigned epochs, steps; /* steps 0 = as many as the epochs (0 = 1) have */
     unsigned max_length;    /* positions of a sample, pictures included; 0 = the model's window */
     unsigned seed;
-    int broken; /* a sample that cannot be read: 0 = counted, named, skipped; 1 = the run stops */
+    int broken;             /* sn_recipe_broken */
+    double broken_share;    /* of SN_BROKEN_FEW; 0 = 0.01 */
+    unsigned workers;       /* threads that load samples; 0 = a quarter of the processors */
     sn_recipe_save save;
     char *file; /* the recipe's own path, for errors */
 } sn_recipe;
@@ -115,6 +121,9 @@ void sn_recipe_free(sn_recipe *recipe);
 
 /* The first line of the recipe's file that says this text (comments aside), 0 where none does. */
 int sn_recipe_line(const sn_recipe *recipe, const char *text);
+
+/* The line that gives a word ("optimizer.lr") its value, 0 where none does. */
+int sn_recipe_line_of(const sn_recipe *recipe, const char *word);
 
 /* What identifies a run: everything that changes its numbers. A checkpoint of another recipe is refused. */
 uint64_t sn_recipe_hash(const sn_recipe *recipe);

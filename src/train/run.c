@@ -24,8 +24,8 @@ static double now(void) {
 }
 
 void sn_training_close(sn_training *t) {
+    sn_data_close(t); /* its threads look at the rest */
     sn_trainer_close(&t->trainer);
-    sn_data_close(t);
     sn_free(t->groups);
     sn_model_close(t->model);
     sn_free(t->composed);
@@ -96,17 +96,18 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     sn_status status = sn_engine_new(threads, &out->engine, error);
     if (!status) sn_engine_set_compute(out->engine, (sn_compute)r->compute);
     if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
+    if (!status) status = sn_data_open(out, error);
     if (!status) status = compose(out, fresh, &files, error);
     if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
     if (!status && !out->model->system->sample) status = sn_fail(error, SN_ERROR_SUPPORT, "%s cannot be trained", out->model->system->title);
-    if (!status) status = sn_data_open(out, error);
     if (!status) status = read_learning(out, error);
     if (!status) status = open_trainer(out, error);
     if (!status && !(out->objective = sn_objective_find(out, error))) status = SN_ERROR_USAGE;
     if (!status) out->trainer.recompute = r->recompute;
     uint64_t hash = sn_recipe_hash(r);
     if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
-    if (!found) out->state = (sn_training_state){.recipe = hash};
+    if (!found) out->state.step = 0, out->state.skipped = 0, out->state.recipe = hash;
+    if (!status) status = sn_data_resume(out, error);
     out->trainer.step = out->state.step;
     if (status) sn_training_close(out);
     return status;
@@ -127,8 +128,11 @@ sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
     double begun = now();
     sn_losses losses = {0};
     sn_batch b;
-    sn_status status = sn_batch_load(t, t->state.step, &b, error);
-    t->state.skipped = 0;
+    const sn_mixture_state before = t->state.mixture.state;
+    int64_t skipped = t->state.skipped;
+    sn_status status = sn_batch_load(t, &b, error);
+    t->state.skipped = skipped;
+    sn_data_rewind(t, &before);
     if (status) return status;
     int count = b.count;
     sn_batch_cut(&b, (int)t->recipe->batch.micro);
@@ -144,10 +148,11 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
                               .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
     sn_batch b;
-    sn_status status = sn_batch_load(t, t->state.step, &b, error);
+    sn_status status = sn_batch_load(t, &b, error);
     if (status) return status;
+    status = sn_training_check_skipped(t, error);
     *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
-    if (b.count) status = t->objective->gradients(t, &b, false, &report->loss, error);
+    if (!status && b.count) status = t->objective->gradients(t, &b, false, &report->loss, error);
     report->grad_norm = b.count && !status ? sn_trainer_norm(&t->trainer) : 0;
     if (!status && b.count && (!isfinite(report->loss.total) || !isfinite(report->grad_norm)))
         status = not_finite(t, &b, report, error);

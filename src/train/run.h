@@ -4,6 +4,7 @@
 
 #include "data/dataset.h"
 #include "train/checkpoint.h"
+#include "train/loader.h"
 #include "train/recipe.h"
 
 /* A step's loss, and the parts that its objective tells apart: losses, shares that were right. */
@@ -33,6 +34,7 @@ typedef struct sn_run_hooks {
     void *context;
     void (*on_step)(void *context, const sn_step_report *report);
     void (*on_skip)(void *context, const char *sample, const char *why);
+    void (*on_sample)(void *context, const char *id, const sn_sample *sample, int64_t learnt); /* of a survey; may be NULL */
     const atomic_bool *cancel; /* ends the run after the present step, with a checkpoint */
 } sn_run_hooks;
 
@@ -48,6 +50,8 @@ typedef struct sn_training {
     const struct sn_objective *objective; /* train/objective.h */
     sn_dataset **sets;
     int num_sets;
+    sn_loader *loader; /* started by the first step */
+    sn_mixture ahead;  /* where the loader is */
     int64_t samples, steps;
     sn_training_state state;
     sn_run_hooks hooks;
@@ -57,14 +61,17 @@ typedef struct sn_training {
 sn_status sn_training_open(const sn_recipe *recipe, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error);
 void sn_training_close(sn_training *training);
 
-/* One look at every sample without running the model: learnt and dropped ones are counted, dropped ones named. */
+/* One look at every sample without running the model: learnt and dropped ones are counted, dropped ones named. Pictures must
+ * be there; with `decode` each of them is decoded, too. */
 typedef struct sn_data_report {
     int64_t samples, usable, without_labels, broken, learnt, longest;
     int64_t cut; /* samples longer than the window: their end is not seen */
     int64_t pictures;
     size_t pass_memory; /* bytes of the values inside a pass of the longest samples */
 } sn_data_report;
-sn_status sn_training_survey(sn_training *training, sn_data_report *out, sn_error *error);
+sn_status sn_training_survey(sn_training *training, bool decode, sn_data_report *out, sn_error *error);
+/* Whether so few samples are dropped that the recipe lets the run begin (`broken`, `broken_share`). */
+sn_status sn_training_check_data(const sn_training *training, const sn_data_report *report, sn_error *error);
 
 /* Seconds of one step, from one pass that is run for it; nothing moves. */
 sn_status sn_training_time(sn_training *training, double *seconds, sn_error *error);

@@ -150,42 +150,6 @@ static void test_recipes_are_checked(void **state) {
     sn_free(path);
 }
 
-static void test_data_sets(void **state) {
-    place *f = *state;
-    sn_dataset *d;
-    char *tsv = write_inside(f, "captions.tsv", "a.png\ta red ball\r\nb.png\ttwo boats\n"), *lines = write_inside(f, "data.jsonl", "{\"image\": \"a.png\", \"caption\": \"a red ball\"}\n");
-    char *empty = write_inside(f, "empty.json", "[]"), *odd = write_inside(f, "odd.tsv", "no tab here\n");
-    assert_ok(sn_dataset_open(tsv, NULL, &d, &f->error), f->error);
-    assert_int_equal(sn_dataset_count(d), 2);
-    assert_string_equal(sn_json_string(json_array_get(json_object_get(sn_dataset_sample(d, 0), "conversations"), 1), "value"), "a red ball");
-    sn_dataset_close(d);
-    assert_ok(sn_dataset_open(lines, NULL, &d, &f->error), f->error);
-    assert_int_equal(sn_dataset_count(d), 1);
-    sn_dataset_close(d);
-    assert_int_equal(sn_dataset_open(empty, NULL, &d, &f->error), SN_ERROR_INPUT);
-    assert_int_equal(sn_dataset_open(odd, NULL, &d, &f->error), SN_ERROR_INPUT);
-    sn_free(tsv);
-    sn_free(lines);
-    sn_free(empty);
-    sn_free(odd);
-}
-
-/* Every place of an epoch takes another sample; epochs and seeds differ. */
-static void test_shuffle_is_a_permutation(void **state) {
-    enum { N = 1000 };
-    static bool seen[N];
-    int same = 0;
-    memset(seen, 0, sizeof seen);
-    for (uint64_t i = 0; i < N; i++) {
-        uint64_t at = sn_shuffled(5, 0, i, N);
-        assert_true(at < N && !seen[at]);
-        seen[at] = true;
-        same += at == sn_shuffled(5, 1, i, N);
-    }
-    assert_true(same < 20);
-    assert_int_equal(sn_shuffled(5, 0, 0, 1), 0);
-}
-
 static void test_schedules(void **state) {
     assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0.03}, 0, 100), 0, 1e-12);
     assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0.03}, 3, 100), 1, 1e-12);
@@ -198,6 +162,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_resumed_run_is_the_same, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_passes_are_one_batch, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_checkpoints_are_guarded, place_setup, place_teardown), cmocka_unit_test_setup_teardown(test_recipes_are_checked, place_setup, place_teardown),
-        cmocka_unit_test_setup_teardown(test_data_sets, place_setup, place_teardown), cmocka_unit_test(test_shuffle_is_a_permutation), cmocka_unit_test(test_schedules)};
+        cmocka_unit_test(test_schedules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
