@@ -26,7 +26,7 @@ static void write_time(double seconds, char *text, size_t size) {
 }
 
 void sn_progress_line(const sn_progress *p, int64_t done, double seconds, char line[80]) {
-    double rate = seconds > 0 ? (double)done / seconds : 0;
+    double rate = seconds > 0 && done > p->had ? (double)(done - p->had) / seconds : 0;
     char left[24] = "?";
     if (p->total <= 0) {
         snprintf(line, 80, "%s %lld, %.3g %s/s", p->what, (long long)done, rate, p->unit);
@@ -47,6 +47,8 @@ void sn_progress_to(sn_progress *p, int64_t done) {
     fflush(p->out);
     p->told = t, p->shown = true;
 }
+
+void sn_progress_had(sn_progress *p) { p->had++; }
 
 void sn_progress_end(sn_progress *p) {
     if (!p->shown) return;

@@ -11,7 +11,7 @@
 typedef struct sn_progress {
     FILE *out; /* NULL: silent */
     const char *what, *unit;
-    int64_t total;
+    int64_t total, had; /* had: of those that are done, how many were found done */
     double begun, told; /* seconds */
     bool shown;
 } sn_progress;
@@ -20,6 +20,8 @@ typedef struct sn_progress {
  * borrowed. */
 void sn_progress_begin(sn_progress *progress, FILE *out, const char *what, const char *unit, int64_t total);
 void sn_progress_to(sn_progress *progress, int64_t done);
+/* The next one was done by an earlier run: it counts, but not in the rate. */
+void sn_progress_had(sn_progress *progress);
 /* Takes the line away. */
 void sn_progress_end(sn_progress *progress);
 

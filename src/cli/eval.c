@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-static const sn_evaluation_task *const tasks[] = {&sn_task_answers, &sn_task_captions, &sn_task_recall, &sn_task_visdial, &sn_task_visdial_pictures, &sn_task_vist, NULL};
+static const sn_evaluation_task *const tasks[] = {&sn_task_answers, &sn_task_captions, &sn_task_classify, &sn_task_recall, &sn_task_visdial, &sn_task_visdial_pictures, &sn_task_vist, NULL};
 
 /* ---- for the tasks ---- */
 
@@ -38,6 +38,7 @@ static void note_missing(sn_evaluation *e, const char *name, const char *reason,
 const json_t *sn_evaluation_find(sn_evaluation *e, const char *name) {
     const json_t *item = sn_results_find(e->results, name);
     const char *reason = item ? sn_json_string(item, "missing") : NULL;
+    if (item) sn_progress_had(&e->progress);
     if (reason) note_missing(e, name, reason, false);
     return item;
 }
@@ -100,7 +101,7 @@ static sn_status hash_file(const char *path, char text[33], sn_error *error) {
 
 /* Every option but those that change nothing in the results. */
 static json_t *describe_options(const sn_evaluation *e, const sn_option *const *tables) {
-    static const char *const aside[] = {"output", "json", "quiet", "threads", "missing", NULL};
+    static const char *const aside[] = {"output", "json", "quiet", "threads", "missing", "batch", NULL};
     json_t *object = json_object();
     for (; *tables; tables++)
         for (const sn_option *o = *tables; o->name; o++) {
@@ -161,6 +162,7 @@ static void print_json(const sn_evaluation *e, json_t *identity, double seconds)
                                "protocol", e->protocol, "items", (json_int_t)e->items, "metrics", e->metrics, "missing", "count", (json_int_t)json_object_size(e->missing), "items", e->missing,
                                "without_annotation", (json_int_t)e->set.without, "resumed", (json_int_t)sn_results_resumed(e->results), "seconds", seconds);
     if (report) {
+        if (e->task->generates) json_object_set_new(report, "seed", json_integer((json_int_t)e->generation.seed));
         json_object_set(report, "options", json_object_get(identity, "options"));
         json_dumpf(report, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
         putchar('\n');
@@ -200,6 +202,16 @@ static sn_status open_model(sn_evaluation *e, sn_error *error) {
     return status;
 }
 
+/* An option that the task has no use for is a mistake of the person who gave it. */
+static sn_status check_options(const sn_evaluation *e, sn_error *error) {
+    static const char *const some[] = {"split", "relevance", "prompt", "batch", NULL};
+    for (const char *const *name = some; *name; name++)
+        if (sn_argument_given(e->arguments, *name) && !(e->task->options && strstr(e->task->options, *name))) return sn_fail(error, SN_ERROR_USAGE, "eval: --%s does nothing in the task %s", *name, e->task->name);
+    for (const sn_option *o = sn_generation_options; o->name && !e->task->generates; o++)
+        if (sn_argument_given(e->arguments, o->name)) return sn_fail(error, SN_ERROR_USAGE, "eval: --%s does nothing in the task %s, which generates no text", o->name, e->task->name);
+    return SN_OK;
+}
+
 /* Arguments first, then the data, then the model: what is wrong is told before long work. */
 static sn_status begin(sn_evaluation *e, const sn_option *const *tables, char **folder, json_t **identity, sn_error *error) {
     const sn_arguments *a = e->arguments;
@@ -208,6 +220,7 @@ static sn_status begin(sn_evaluation *e, const sn_option *const *tables, char **
     int missing = 0;
     e->generation = sn_generate_defaults();
     sn_status status = find_task(a->plain[1], &e->task, error);
+    if (!status) status = check_options(e, error);
     if (!status) status = sn_argument_integer(a, "limit", 1, INT32_MAX, &limit, error);
     if (!status) status = sn_argument_word(a, "missing", (const char *const[]){"skip", "stop", NULL}, &missing, error);
     if (!status) status = sn_arguments_pictures(a, &e->image, error);
@@ -242,6 +255,7 @@ static const sn_option options[] = {{"images", 'i', "DIR", "the folder of the pi
                                     {"split", 0, "NAME", "of Karpathy's splits (default test)"},
                                     {"relevance", 0, "FILE", "visdial: dense annotations, for NDCG"},
                                     {"prompt", 0, "TEXT", "captions: what the model is asked (default: the system's own way)"},
+                                    {"batch", 0, "N", "visdial, classify: options scored in one run (default 16)"},
                                     {"square", 0, "N", "pictures are first made N wide and high (default: as the system's authors evaluate it; 0: never)"},
                                     {"missing", 0, "skip|stop", "items whose picture or text cannot be had are left out and named (default), or end the run"},
                                     {"json", 0, NULL, "the report as JSON"},
@@ -275,9 +289,9 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
 
 const sn_command sn_command_eval = {
     .name = "eval", .summary = "a published benchmark in its own files", .plain = "MODEL TASK DATA", .min_plain = 3, .max_plain = 3,
-    .details = "TASK: answers (questions and their right answers), captions (BLEU, CIDEr-D, ROUGE-L, METEOR on stems), recall (pictures\n"
-               "from captions and captions from pictures), visdial (ranking of given answers), visdial-pictures (pictures from dialogues),\n"
-               "vist (the last picture of a story). DATA is the benchmark's own file. docs/evaluation.md says which, and how each is\n"
+    .details = "TASK: answers (questions and their right answers), captions (BLEU, CIDEr-D, ROUGE-L, METEOR on stems), classify\n"
+               "(the likeliest of given classes), recall (pictures from captions and captions from pictures), visdial (ranking of given\n"
+               "answers), visdial-pictures (pictures from dialogues), vist (the last picture of a story). DATA is the benchmark's own file. docs/evaluation.md says which, and how each is\n"
                "measured. A run may be stopped at any moment: with -o the same command goes on from there.",
     .example = "sensorium eval models/demo answers models/demo/questions.jsonl --limit 20",
     .tables = tables, .run = run};

@@ -15,11 +15,12 @@ typedef struct sn_evaluation sn_evaluation;
 typedef struct sn_evaluation_task {
     const char *name, *what; /* what is counted: "stories" */
     bool generates;          /* options of generation count */
+    const char *options;     /* those of `eval` that only some tasks have, with blanks between them, or NULL */
     sn_status (*read)(sn_evaluation *e, const char *path, sn_error *error);
     sn_status (*run)(sn_evaluation *e, sn_error *error); /* fills metrics, protocol, items */
 } sn_evaluation_task;
 
-extern const sn_evaluation_task sn_task_vist, sn_task_visdial, sn_task_visdial_pictures, sn_task_captions, sn_task_recall, sn_task_answers;
+extern const sn_evaluation_task sn_task_vist, sn_task_visdial, sn_task_visdial_pictures, sn_task_captions, sn_task_recall, sn_task_answers, sn_task_classify;
 
 struct sn_evaluation {
     const sn_arguments *arguments;

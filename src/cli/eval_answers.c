@@ -157,7 +157,7 @@ static sn_status captions(sn_evaluation *e, sn_error *error) {
     return status ? status : score_captions(e, error);
 }
 
-const sn_evaluation_task sn_task_captions = {.name = "captions", .what = "pictures", .read = read_captions, .run = captions};
+const sn_evaluation_task sn_task_captions = {.name = "captions", .what = "pictures", .generates = true, .options = "split prompt", .read = read_captions, .run = captions};
 
 /* ---- answers ---- */
 
@@ -237,4 +237,4 @@ static sn_status answers(sn_evaluation *e, sn_error *error) {
     return status ? status : count_answers(e, error);
 }
 
-const sn_evaluation_task sn_task_answers = {.name = "answers", .what = "questions", .read = read_questions, .run = answers};
+const sn_evaluation_task sn_task_answers = {.name = "answers", .what = "questions", .generates = true, .read = read_questions, .run = answers};

@@ -226,7 +226,7 @@ static sn_status recall(sn_evaluation *e, sn_error *error) {
     return both_ways(e, "caption", text, id, belongs, s->num_captions, error);
 }
 
-const sn_evaluation_task sn_task_recall = {.name = "recall", .what = "captions", .read = read_captions, .run = recall};
+const sn_evaluation_task sn_task_recall = {.name = "recall", .what = "captions", .options = "split", .read = read_captions, .run = recall};
 
 /* ---- pictures from dialogues ---- */
 

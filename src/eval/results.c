@@ -85,7 +85,7 @@ static sn_status check_identity(const sn_results *r, json_t *found, const json_t
         json_t *other = json_object_get(found, key);
         if (json_equal(other, value)) continue;
         char *a = other ? json_dumps(other, COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS) : NULL, *b = json_dumps(value, COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
-        sn_fail(error, SN_ERROR_INPUT, "%s: was begun with another %s: found %.300s, this run has %.300s; give another -o, or remove the file", r->path, key, a ? a : "none", b ? b : "none");
+        sn_fail(error, SN_ERROR_INPUT, "%s: was begun with a different %s: found %.300s, this run has %.300s; give another -o, or remove the file", r->path, key, a ? a : "none", b ? b : "none");
         free(a);
         free(b);
         return SN_ERROR_INPUT;

@@ -6,6 +6,7 @@
 #define SN_EVAL_SET_H
 
 #include "base/json.h"
+#include "base/map.h"
 #include "base/memory.h"
 
 enum { SN_SET_NAMES = 6 };
@@ -49,6 +50,12 @@ typedef struct sn_set_question {
     const char **answer; /* [num_answers] */
 } sn_set_question;
 
+/* A picture and which of the set's classes is right. */
+typedef struct sn_set_label {
+    const char *id;
+    int64_t picture, right;
+} sn_set_label;
+
 typedef struct sn_set {
     sn_arena *arena;
     const char *layout; /* for people */
@@ -57,7 +64,10 @@ typedef struct sn_set {
     sn_set_story *stories;
     sn_set_dialogue *dialogues;
     sn_set_question *questions;
-    int64_t num_pictures, num_captions, num_stories, num_dialogues, num_questions;
+    sn_set_label *labels;
+    int64_t num_pictures, num_captions, num_stories, num_dialogues, num_questions, num_labels;
+    const char *before, *behind, **classes; /* of labels: the prompt's texts around the picture; [num_classes] */
+    int64_t num_classes;
     int64_t without; /* pictures that nothing is said about: left out */
 } sn_set;
 
@@ -70,9 +80,12 @@ sn_status sn_set_stories(const char *path, sn_set *out, sn_error *error);
 sn_status sn_set_dialogues(const char *path, const char *relevance, sn_set *out, sn_error *error);
 /* A question a line: question or text, answer or answers, image or scene; question_id or id, kind, category or language. */
 sn_status sn_set_questions(const char *path, sn_set *out, sn_error *error);
+/* Classes to rank: {"prompt": "<image>Output: ", "classes": [texts], "images": [{"image", "label"}]}; label: a class, or its
+ * number from 0. */
+sn_status sn_set_classes(const char *path, sn_set *out, sn_error *error);
 void sn_set_free(sn_set *set);
 
-/* Only the first n pictures with their captions, stories, dialogues or questions, and the pictures that belong to them. */
+/* Only the first n pictures with their captions or labels, stories, dialogues or questions, and the pictures that belong to them. */
 void sn_set_limit(sn_set *set, int64_t n);
 
 /* ---- for the readers ---- */
@@ -87,5 +100,9 @@ sn_status sn_set_lines(const char *path, sn_status (*each)(void *context, int64_
 const char *sn_set_id(sn_set *set, const json_t *value);
 /* Grows a list in steps of its own; NULL without memory. */
 sn_set_picture *sn_set_add_picture(sn_set *set, size_t *capacity);
+/* The picture of that name, which is its id, too: added where `known` (names to indices) does not have it. */
+sn_status sn_set_named_picture(sn_set *set, sn_map *known, size_t *capacity, const char *name, int64_t *index, sn_error *error);
+/* A text without NUL inside, or NULL. */
+const char *sn_set_text(const json_t *value);
 
 #endif

@@ -27,7 +27,9 @@ static sn_status add_caption(reader *r, const char *id, const char *text, int64_
     const char *copy = sn_arena_strdup(s->arena, text);
     if (!copy || !sn_grow((void **)&s->captions, &r->caption_capacity, (size_t)s->num_captions + 1, sizeof *s->captions)) return sn_fail_memory(error);
     if (!id) id = sn_arena_format(s->arena, "%lld", (long long)s->num_captions + 1);
-    if (!id || (sn_map_get(r->captions, id, strlen(id), NULL) ? false : !sn_map_set(r->captions, id, strlen(id), s->num_captions))) return sn_fail_memory(error);
+    if (!id) return sn_fail_memory(error);
+    if (sn_map_get(r->captions, id, strlen(id), NULL)) return sn_fail(error, SN_ERROR_INPUT, "%s: caption %lld: the id %s is there twice", r->path, (long long)s->num_captions + 1, id);
+    if (!sn_map_set(r->captions, id, strlen(id), s->num_captions)) return sn_fail_memory(error);
     s->captions[s->num_captions++] = (sn_set_caption){.id = id, .text = copy, .picture = picture};
     return SN_OK;
 }
@@ -51,7 +53,6 @@ static sn_status read_annotation(reader *r, size_t i, const json_t *annotation, 
     if (!picture) return sn_fail(error, SN_ERROR_INPUT, "%s: annotations[%zu]: a caption without image_id", r->path, i);
     if (!text || (number && !id)) return sn_fail(error, SN_ERROR_INPUT, "%s: annotations[%zu]: expected a caption, a text, and an id", r->path, i);
     if (!sn_map_get(r->pictures, picture, strlen(picture), &index)) return sn_fail(error, SN_ERROR_INPUT, "%s: annotations[%zu]: image_id %s is none of the images", r->path, i, picture);
-    if (id && sn_map_get(r->captions, id, strlen(id), NULL)) return sn_fail(error, SN_ERROR_INPUT, "%s: annotations[%zu]: the id %s is there twice", r->path, i, id);
     return add_caption(r, id, text, index, error);
 }
 
@@ -119,15 +120,10 @@ static sn_status read_object(reader *r, sn_error *error) {
 
 /* ---- lines ---- */
 
-/* A picture's name is its id; its captions may stand anywhere. */
+/* A picture's captions may stand anywhere. */
 static sn_status add_pair(reader *r, const char *picture, const char *caption, sn_error *error) {
     int64_t index;
-    sn_status status = SN_OK;
-    if (!sn_map_get(r->pictures, picture, strlen(picture), &index)) {
-        const char *id = sn_arena_strdup(r->set->arena, picture);
-        status = id ? add_picture(r, id, &index, error) : sn_fail_memory(error);
-        if (!status) r->set->pictures[index].name[0] = id;
-    }
+    sn_status status = sn_set_named_picture(r->set, r->pictures, &r->picture_capacity, picture, &index, error);
     return status ? status : add_caption(r, NULL, caption, index, error);
 }
 

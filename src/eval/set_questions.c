@@ -21,20 +21,6 @@ static const json_t *first_of(const json_t *object, const char *const *keys) {
     return found;
 }
 
-static const char *text_of(const json_t *value) {
-    const char *text = json_string_value(value);
-    return text && strlen(text) == json_string_length(value) ? text : NULL;
-}
-
-static sn_status read_picture(reader *r, const char *name, int64_t *index, sn_error *error) {
-    if (sn_map_get(r->pictures, name, strlen(name), index)) return SN_OK;
-    sn_set_picture *p = sn_set_add_picture(r->set, &r->picture_capacity);
-    *index = r->set->num_pictures - 1;
-    if (!p || !sn_map_set(r->pictures, name, strlen(name), *index)) return sn_fail_memory(error);
-    p->id = p->name[0] = sn_arena_strdup(r->set->arena, name);
-    return p->id ? SN_OK : sn_fail_memory(error);
-}
-
 /* A text, a list of texts, or a list of {"answer": text}, as VQA has them. */
 static sn_status read_answers(reader *r, const char *where, const json_t *value, sn_set_question *out, sn_error *error) {
     size_t count = json_is_array(value) ? json_array_size(value) : 1;
@@ -43,7 +29,7 @@ static sn_status read_answers(reader *r, const char *where, const json_t *value,
     if (!(out->answer = sn_arena_alloc(r->set->arena, count, sizeof *out->answer))) return sn_fail_memory(error);
     for (size_t i = 0; i < count; i++) {
         const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
-        const char *text = text_of(json_is_object(item) ? json_object_get(item, "answer") : item);
+        const char *text = sn_set_text(json_is_object(item) ? json_object_get(item, "answer") : item);
         if (!text) return sn_fail(error, SN_ERROR_INPUT, "%s: expected answer, a text, or answers, a list of texts", where);
         if (!(out->answer[i] = sn_arena_strdup(r->set->arena, text))) return sn_fail_memory(error);
     }
@@ -55,13 +41,13 @@ static sn_status read_question(reader *r, const char *where, int64_t number, con
     static const char *const pictures[] = {"image", "scene", NULL}, *const kinds[] = {"kind", "category", NULL};
     sn_set *s = r->set;
     const json_t *id = first_of(object, ids), *picture = first_of(object, pictures);
-    const char *text = text_of(first_of(object, texts)), *kind = text_of(first_of(object, kinds)), *language = sn_json_string(object, "language");
+    const char *text = sn_set_text(first_of(object, texts)), *kind = sn_set_text(first_of(object, kinds)), *language = sn_json_string(object, "language");
     sn_set_question q = {.picture = -1, .id = id ? sn_set_id(s, id) : sn_arena_format(s->arena, "line %lld", (long long)number)};
     if (!text) return sn_fail(error, SN_ERROR_INPUT, "%s: expected question, a text", where);
-    if (!q.id || (picture && (!text_of(picture) || !*text_of(picture)))) return sn_fail(error, SN_ERROR_INPUT, "%s: expected an id, a number or a text, and a picture's name", where);
+    if (!q.id || (picture && (!sn_set_text(picture) || !*sn_set_text(picture)))) return sn_fail(error, SN_ERROR_INPUT, "%s: expected an id, a number or a text, and a picture's name", where);
     if (sn_map_get(r->ids, q.id, strlen(q.id), NULL)) return sn_fail(error, SN_ERROR_INPUT, "%s: the id %s is there twice", where, q.id);
     sn_status status = read_answers(r, where, first_of(object, answers), &q, error);
-    if (!status && picture) status = read_picture(r, text_of(picture), &q.picture, error);
+    if (!status && picture) status = sn_set_named_picture(s, r->pictures, &r->picture_capacity, sn_set_text(picture), &q.picture, error);
     if (status) return status;
     q.text = sn_arena_strdup(s->arena, text);
     q.kind = kind && language ? sn_arena_format(s->arena, "%s.%s", kind, language) : kind || language ? sn_arena_strdup(s->arena, kind ? kind : language) : NULL;

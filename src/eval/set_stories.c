@@ -14,16 +14,6 @@ typedef struct reader {
     size_t picture_capacity, story_capacity;
 } reader;
 
-/* Its file is named by its id. */
-static sn_status picture_of(reader *r, const char *id, int64_t *index, sn_error *error) {
-    if (sn_map_get(r->pictures, id, strlen(id), index)) return SN_OK;
-    sn_set_picture *p = sn_set_add_picture(r->set, &r->picture_capacity);
-    *index = r->set->num_pictures - 1;
-    if (!p || !sn_map_set(r->pictures, id, strlen(id), *index)) return sn_fail_memory(error);
-    p->id = p->name[0] = id;
-    return SN_OK;
-}
-
 static sn_status story_of(reader *r, const char *id, sn_set_story **out, sn_error *error) {
     sn_set *s = r->set;
     int64_t index;
@@ -45,7 +35,7 @@ static sn_status read_sentence(reader *r, size_t i, const json_t *list, sn_error
     if (json_array_size(list) != 1 || !id || !text) return sn_fail(error, SN_ERROR_INPUT, "%s: annotations[%zu]: expected a list of one object with story_id and text", r->path, i);
     if (!picture) return sn_fail(error, SN_ERROR_INPUT, "%s: annotations[%zu]: story %s: a caption without photo_flickr_id", r->path, i, id);
     sn_status status = sn_json_integer(r->path, sentence, "worker_arranged_photo_order", 0, MAX_STORY - 1, &place, error);
-    if (!status) status = picture_of(r, picture, &index, error);
+    if (!status) status = sn_set_named_picture(r->set, r->pictures, &r->picture_capacity, picture, &index, error); /* its file is named by its id */
     if (!status) status = story_of(r, id, &story, error);
     if (status) return status;
     if (place >= 0 && place != story->count)

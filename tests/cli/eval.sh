@@ -110,6 +110,57 @@ near("rouge_l", report["rouge_l"], sum(map(rouge, said)) / 3)
 print("ok the numbers, computed again")
 PY
 
+# classes: the sums of the logits of one prompt for each class, whatever is scored together; right and wrong labels
+mkdir "$here/class"
+i=0
+for picture in "$goldens"/retrieve/inputs/*.png "$goldens"/logits/inputs/*.png; do
+  [ $i -lt 4 ] && cp "$picture" "$here/class/$i.png"
+  i=$((i + 1))
+done
+python3 - "$program" "$goldens/logits/model" "$here" <<'PY' || failed=1
+import functools, json, math, os, struct, subprocess, sys
+program, model, here = map(os.path.abspath, sys.argv[1:])
+prompt, classes, pictures = "Output: ", ["a", "cat", "cat food", "dog"], [f"{i}.png" for i in range(4)]
+def run(*arguments): return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
+@functools.cache
+def ids(text): return [int(line.split("\t")[0]) for line in run("tokenize", f"{model}/opt", text).splitlines()]
+def logits(text, picture):
+    case = {"system": "fromage", "task": "logits", "model": {"dir": model, "llm": f"{model}/opt", "vision": f"{model}/clip"},
+            "prompt": [{"type": "image", "path": f"class/{picture}"}, {"type": "text", "text": text}], "options": {"squash_224": True}}
+    json.dump(case, open(f"{here}/request.json", "w"))
+    run("trace", here, "-o", f"{here}/trace")
+    data = open(f"{here}/trace/actual.safetensors", "rb").read()
+    size = struct.unpack("<Q", data[:8])[0]
+    entry = json.loads(data[8:8 + size])["lm.logits"]
+    begin, end = entry["data_offsets"]
+    values, width = struct.unpack(f"<{(end - begin) // 4}f", data[8 + size + begin:8 + size + end]), entry["shape"][-1]
+    return [values[i:i + width] for i in range(0, len(values), width)]
+texts = [ids(prompt + c) for c in classes]
+shared = min(next(i for i in range(99) if i == len(t) or ids(prompt)[i:i + 1] != t[i:i + 1]) for t in texts)
+def loss(text, number, picture):
+    rows, total = logits(text, picture), 0
+    for i in range(shared, len(texts[number])):
+        row = rows[len(rows) - len(texts[number]) + i - 1]
+        top = max(row)
+        total += top + math.log(sum(math.exp(x - top) for x in row)) - row[texts[number][i]]
+    return total
+wanted = [[loss(prompt + c, k, p) for k, c in enumerate(classes)] for p in pictures]
+best = [row.index(min(row)) for row in wanted]
+def evaluate(name, labels, *more):
+    json.dump({"prompt": f"<image>{prompt}", "classes": classes, "images": [{"image": p, "label": l} for p, l in zip(pictures, labels)]}, open(f"{here}/{name}.json", "w"))
+    report = json.loads(run("eval", model, "classify", f"{here}/{name}.json", "--llm", f"{model}/opt", "--vision", f"{model}/clip", "--images", f"{here}/class", "--json", "-o", f"{here}/{name}.jsonl", *more))
+    assert report["items"] == 4, report
+    return report["metrics"]["accuracy"], [json.loads(line) for line in list(open(f"{here}/{name}.jsonl"))[1:]]
+for batch in "1", "3":
+    accuracy, items = evaluate(f"batch{batch}", [classes[b] for b in best], "--batch", batch)
+    if accuracy != 1: sys.exit(f"not ok classes, {batch} together: accuracy {accuracy}, expected 1")
+    for item, row in zip(items, wanted):
+        if max(abs(a - b) for a, b in zip(item["losses"], row)) > 1e-4: sys.exit(f"not ok classes, {batch} together: found {item['losses']}, expected {row}")
+accuracy, _ = evaluate("moved", [(b + 1) % 4 for b in best])
+if accuracy != 0: sys.exit(f"not ok labels moved by one: accuracy {accuracy}, expected 0")
+print("ok classes are ranked by the sums over their tokens")
+PY
+
 # a run that was cut anywhere goes on, and gives the same
 for at in 1 40 700 3000 9000; do
   head -c "$at" "$here/recall.jsonl" >"$here/cut.jsonl"
@@ -126,10 +177,10 @@ cmp -s "$here/killed.jsonl" "$here/captions.jsonl" || { echo "not ok killed: ano
 
 # another run's results are refused and stay as they are
 before=$(cksum <"$here/recall.jsonl")
-expect "another task" 1 'sensorium: error: .*was begun with another task: found "recall", this run has "captions"' $(fromage captions "$data/pairs.tsv" -o "$here/recall.jsonl")
-expect "other data" 1 'sensorium: error: .*was begun with another data' $(fromage recall "$data/captions.json" -o "$here/recall.jsonl")
-expect "other options" 1 'sensorium: error: .*was begun with another options' $(fromage recall "$data/pairs.tsv" --square 16 -o "$here/recall.jsonl")
-expect "another model" 1 'sensorium: error: .*was begun with another model' eval "$2/components/clip_vit/hf-clip/model" recall "$data/pairs.tsv" --images "$here/pics" -o "$here/recall.jsonl"
+expect "another task" 1 'sensorium: error: .*was begun with a different task: found "recall", this run has "captions"' $(fromage captions "$data/pairs.tsv" -o "$here/recall.jsonl")
+expect "other data" 1 'sensorium: error: .*was begun with a different data' $(fromage recall "$data/captions.json" -o "$here/recall.jsonl")
+expect "other options" 1 'sensorium: error: .*was begun with a different options' $(fromage recall "$data/pairs.tsv" --square 16 -o "$here/recall.jsonl")
+expect "another model" 1 'sensorium: error: .*was begun with a different model' eval "$2/components/clip_vit/hf-clip/model" recall "$data/pairs.tsv" --images "$here/pics" -o "$here/recall.jsonl"
 [ "$before" = "$(cksum <"$here/recall.jsonl")" ] || { echo "not ok a refused run changes nothing"; failed=1; }
 echo "my diary" >"$here/diary.txt"
 expect "a file of something else" 1 'sensorium: error: .*diary' $(fromage recall "$data/pairs.tsv" -o "$here/diary.txt")
@@ -137,6 +188,8 @@ expect "a file of something else" 1 'sensorium: error: .*diary' $(fromage recall
 
 # what is wrong with the data
 expect "no such task" 2 'there is no task sums; expected one of answers, captions' $(fromage sums "$data/vist.json")
+expect "an option of another task" 2 'split does nothing in the task vist' $(fromage vist "$data/vist.json" --split val)
+expect "an option of tasks that speak" 2 'beams does nothing in the task recall' $(fromage recall "$data/pairs.tsv" --beams 2)
 expect "no such file" 1 'nowhere.json: No such file' $(fromage vist "$data/nowhere.json")
 expect "another layout" 1 "expected VIST's stories" $(fromage vist "$data/visdial.json")
 expect "another layout of captions" 1 "expected COCO's captions" $(fromage recall "$data/visdial.json")

@@ -20,6 +20,16 @@ static void test_lines(void **state) {
     expect(0, 30, 10, "questions 30, 3 q/s");
 }
 
+/* What an earlier run did says nothing about this one's speed. */
+static void test_going_on(void **state) {
+    sn_progress p;
+    char line[80];
+    sn_progress_begin(&p, NULL, "questions", "q", 200);
+    for (int i = 0; i < 100; i++) sn_progress_had(&p);
+    sn_progress_line(&p, 110, 10, line);
+    assert_string_equal(line, "questions 110 of 200 (55 %), 1 q/s, 1:30 left");
+}
+
 /* Where there is no terminal nothing is written, however long it takes. */
 static void test_silent_without_terminal(void **state) {
     char buffer[64] = "";
@@ -36,6 +46,6 @@ static void test_silent_without_terminal(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_silent_without_terminal)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_going_on), cmocka_unit_test(test_silent_without_terminal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
