@@ -79,15 +79,18 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         sn_recipe_free(recipe);
         return status;
     }
-    sn_data_report data;
+    sn_data_report data = {0};
     sn_export exported = {0};
     bool dry = v.dry;
     double seconds = 0;
-    status = sn_training_survey(&training, dry, &data, error);
+    bool export = sn_argument_given(a, "export");
+    if (export && training.state.step == 0) status = sn_fail(error, SN_ERROR_USAGE, "%s: found no checkpoint; --export leaves what a run has saved", recipe->save.folder);
+    if (export) training.steps = training.state.step;
+    else status = sn_training_survey(&training, dry, &data, error);
     sn_error few = {0};
-    bool enough = !status && !sn_training_check_data(&training, &data, &few);
+    bool enough = export || (!status && !sn_training_check_data(&training, &data, &few));
     if (!status && dry) status = sn_training_time(&training, &seconds, error);
-    if (!status && !v.json) print_survey(&training, &data, seconds);
+    if (!status && !v.json && !export) print_survey(&training, &data, seconds);
     if (!status && !enough && dry) fprintf(stderr, "sensorium: the run would not begin: %s\n", few.message);
     else if (!status && !enough) status = sn_fail(error, few.status, "%s", few.message);
     if (!status && v.json && dry)
@@ -112,6 +115,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
 static const sn_option options[] = {
     {"set", 0, "NAME=VALUE", "override a word of the recipe, e.g. optimizer.lr=1e-4 (may be given again)"},
     {"dry-run", 0, NULL, "check everything, print what would be trained, and stop"},
+    {"export", 0, NULL, "leave the newest checkpoint as the result, and run no more steps"},
     {"fresh", 0, NULL, "begin at step 0 even if save.folder holds a checkpoint"},
     {"threads", 0, "N", "threads that compute (default: all)"},
     {"json", 0, NULL, "results as JSON"},

@@ -75,7 +75,7 @@ static const cyaml_schema_field_t loss_fields[] = {
 static const cyaml_strval_t schedules[] = {{"constant", SN_SCHEDULE_CONSTANT}, {"linear", SN_SCHEDULE_LINEAR}, {"cosine", SN_SCHEDULE_COSINE}, {"step", SN_SCHEDULE_STEP}};
 static const cyaml_schema_field_t schedule_fields[] = {
     CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_schedule, name, schedules, 4), REAL(sn_schedule, warmup_ratio), WHOLE(sn_schedule, warmup_steps),
-    WHOLE(sn_schedule, every), REAL(sn_schedule, factor), CYAML_FIELD_END};
+    WHOLE(sn_schedule, every), REAL(sn_schedule, factor), WHOLE(sn_schedule, steps), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t batch_fields[] = {WHOLE(sn_recipe_batch, size), WHOLE(sn_recipe_batch, micro), CYAML_FIELD_END};
 static const cyaml_schema_field_t save_fields[] = {TEXT(sn_recipe_save, folder), WHOLE(sn_recipe_save, every), WHOLE(sn_recipe_save, keep), REAL(sn_recipe_save, minutes), CYAML_FIELD_END};
@@ -152,7 +152,7 @@ static const struct override {
     {"optimizer.lr", offsetof(sn_recipe, optimizer.lr), 'r'}, {"optimizer.weight_decay", offsetof(sn_recipe, optimizer.weight_decay), 'r'},
     {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
     {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
-    {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"schedule.warmup_steps", offsetof(sn_recipe, schedule.warmup_steps), 'u'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
+    {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"schedule.warmup_steps", offsetof(sn_recipe, schedule.warmup_steps), 'u'}, {"schedule.steps", offsetof(sn_recipe, schedule.steps), 'u'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
     {"workers", offsetof(sn_recipe, workers), 'u'}, {"broken_share", offsetof(sn_recipe, broken_share), 'r'},
     {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
     {"save.folder", offsetof(sn_recipe, save.folder), 's'}, {"save.every", offsetof(sn_recipe, save.every), 'u'}, {"save.keep", offsetof(sn_recipe, save.keep), 'u'},
@@ -327,6 +327,7 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
         if (scales[i]) sn_buf_printf(&text, "|loss %d %a", i, *scales[i]);
     if (r->loss.contrast) sn_buf_printf(&text, "|contrast %u", r->batch.micro);
     if (r->schedule.warmup_steps || r->schedule.name == SN_SCHEDULE_STEP) sn_buf_printf(&text, "|steps %u %u %a", r->schedule.warmup_steps, r->schedule.every, r->schedule.factor);
+    if (r->schedule.steps) sn_buf_printf(&text, "|schedule %u", r->schedule.steps);
     uint64_t hash = text.data ? sn_hash(text.data, text.length, 1) : 0;
     sn_buf_free(&text);
     return hash;

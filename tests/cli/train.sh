@@ -42,6 +42,13 @@ cp "$folder/good/model.safetensors" "$folder/before"
 fails 'cannot write' sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train \"$folder/good.yaml\" --threads 1"
 cmp "$folder/before" "$folder/good/model.safetensors"
 
+# a checkpoint as the result, without another step
+rm "$folder/good/model.safetensors"
+train "$folder/good.yaml" --export >"$folder/out"
+grep -q '4 steps' "$folder/out"
+cmp "$folder/before" "$folder/good/model.safetensors"
+fails 'no checkpoint' train "$folder/good.yaml" --set save.folder="$folder/none" --export
+
 # another recipe, an unknown word, a missing file, nothing to learn
 fails 'another recipe' train "$folder/good.yaml" --set optimizer.lr=1e-3
 recipe odd "$case/inputs/data.json" 'lora:

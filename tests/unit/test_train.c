@@ -155,6 +155,8 @@ static void test_schedules(void **state) {
     assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0.03}, 3, 100), 1, 1e-12);
     assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .warmup_ratio = 0}, 50, 100), 0.5, 1e-12);
     assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_LINEAR, .warmup_ratio = 0}, 25, 100), 0.75, 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .steps = 100}, 25, 50), 0.5 * (1 + sqrt(0.5)), 1e-12);
+    assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_COSINE, .steps = 100}, 120, 150), 0, 1e-12);
     assert_float_equal(sn_schedule_factor(&(sn_schedule){.name = SN_SCHEDULE_CONSTANT, .warmup_ratio = 0}, 99, 100), 1, 1e-12);
 }
 
