@@ -18,7 +18,7 @@ typedef struct form {
 } form;
 
 static const form forms[] = {
-    {".jsonl", sn_lines_index, sn_object_read}, {".tsv", sn_lines_index, sn_tabs_read}, {".tar", sn_shard_index, sn_shard_read}, {"", sn_list_index, sn_object_read}};
+    {".jsonl", sn_lines_index, sn_object_read}, {".tsv", sn_tabs_index, sn_tabs_read}, {".tar", sn_shard_index, sn_shard_read}, {"", sn_list_index, sn_object_read}};
 
 typedef struct part {
     char *path;

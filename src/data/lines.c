@@ -74,11 +74,13 @@ sn_status sn_list_index(const char *path, const char *bytes, size_t size, sn_str
 
 /* ---- lines ---- */
 
-sn_status sn_lines_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error) {
-    const char *at = bytes, *end = bytes + size;
+static size_t mark_length(const char *bytes, size_t size) { return size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; }
+
+/* The lines from a place on that begins line `number`. */
+static sn_status index_from(const char *path, const char *bytes, size_t size, size_t from, size_t number, sn_stretches *all, sn_error *error) {
+    const char *at = bytes + from, *end = bytes + size;
     sn_status status = SN_OK;
-    if (size >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0) at += 3;
-    for (size_t number = 1; at < end && !status; number++) {
+    for (; at < end && !status; number++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t length = (size_t)((stop ? stop : end) - at);
         if (length && at[length - 1] == '\r') length--;
@@ -88,20 +90,46 @@ sn_status sn_lines_index(const char *path, const char *bytes, size_t size, sn_st
     return status;
 }
 
+sn_status sn_lines_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error) {
+    return index_from(path, bytes, size, mark_length(bytes, size), 1, all, error);
+}
+
+/* A first line may name the columns, as FROMAGe's files of CC3M do: its length with its end, 0 where it is a sample. */
+static size_t columns_length(const char *bytes, size_t size, bool *caption_first) {
+    static const char *const named[] = {"image\tcaption", "caption\timage"};
+    size_t mark = mark_length(bytes, size);
+    for (int i = 0; i < 2; i++) {
+        size_t end = mark + strlen(named[i]);
+        if (size <= end || memcmp(bytes + mark, named[i], end - mark) != 0) continue;
+        if (bytes[end] == '\r' && end + 1 < size) end++;
+        *caption_first = i == 1;
+        if (bytes[end] == '\n') return end + 1;
+    }
+    return 0;
+}
+
+sn_status sn_tabs_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error) {
+    bool caption_first;
+    size_t columns = columns_length(bytes, size, &caption_first);
+    return index_from(path, bytes, size, columns ? columns : mark_length(bytes, size), columns ? 2 : 1, all, error);
+}
+
 /* ---- one sample ---- */
 
 sn_status sn_tabs_read(const char *path, const char *bytes, const sn_stretch *at, bool pictures, sn_record *out, sn_error *error) {
     const char *line = bytes + at->offset, *tab = memchr(line, '\t', at->length);
     char id[32];
+    bool caption_first = false;
     (void)pictures; /* they are files of their own */
     *out = (sn_record){0};
-    if (!tab) return sn_fail(error, SN_ERROR_INPUT, "%s: line %u: expected a picture, a tab and a caption", path, at->number);
+    if (!columns_length(bytes, at->offset, &caption_first)) caption_first = false;
+    if (!tab) return sn_fail(error, SN_ERROR_INPUT, "%s: line %u: expected a picture, a tab and a caption%s", path, at->number, caption_first ? ", the other way round" : "");
     if (memchr(line, 0, at->length)) return sn_fail(error, SN_ERROR_INPUT, "%s: line %u: not text", path, at->number);
     snprintf(id, sizeof id, "line %u", at->number);
-    char *image = sn_strndup(line, (size_t)(tab - line)), *caption = sn_strndup(tab + 1, at->length - (size_t)(tab + 1 - line));
-    if (image && caption) out->object = sn_captioned(id, json_string(image), caption);
-    sn_free(image);
-    sn_free(caption);
+    char *first = sn_strndup(line, (size_t)(tab - line)), *second = sn_strndup(tab + 1, at->length - (size_t)(tab + 1 - line));
+    if (first && second) out->object = sn_captioned(id, json_string(caption_first ? second : first), caption_first ? first : second);
+    sn_free(first);
+    sn_free(second);
     return out->object ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "%s: line %u: not UTF-8", path, at->number);
 }
 

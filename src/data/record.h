@@ -37,6 +37,7 @@ sn_status sn_stretch_add(sn_stretches *all, const char *path, size_t offset, siz
  * `path` names the file in errors. */
 sn_status sn_list_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error);
 sn_status sn_lines_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error);
+sn_status sn_tabs_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error);
 sn_status sn_shard_index(const char *path, const char *bytes, size_t size, sn_stretches *all, sn_error *error);
 sn_status sn_object_read(const char *path, const char *bytes, const sn_stretch *at, bool pictures, sn_record *out, sn_error *error);
 sn_status sn_tabs_read(const char *path, const char *bytes, const sn_stretch *at, bool pictures, sn_record *out, sn_error *error);

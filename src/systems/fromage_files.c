@@ -185,14 +185,28 @@ sn_status sn_fromage_open(sn_model *m, const sn_model_files *files, sn_error *er
     return status;
 }
 
+/* A part that was found beside the model that learnt, and is not found from the new folder, is named by its whole path. */
+static sn_status keep_found(json_t *args, const char *key, const char *before, const char *now, sn_error *error) {
+    const char *name = sn_json_string(args, key);
+    char *from_now = name ? sn_find_folder(&(sn_model_files){0}, now, name) : NULL, *from_before = name && !from_now ? sn_find_folder(&(sn_model_files){0}, before, name) : NULL;
+    char *whole = from_before ? realpath(from_before, NULL) : NULL;
+    bool failed = whole && json_object_set_new(args, key, json_string(whole)) != 0;
+    free(whole);
+    sn_free(from_now);
+    sn_free(from_before);
+    return failed ? sn_fail_memory(error) : SN_OK;
+}
+
 sn_status sn_fromage_arguments(const sn_model *m, const char *folder, const char *tower, sn_error *error) {
     json_t *args = NULL;
-    sn_status status = sn_model_json(((const sn_fromage *)m->own)->folder, "model_args.json", &args, error);
-    if (status) return status;
+    const char *before = ((const sn_fromage *)m->own)->folder;
+    sn_status status = sn_model_json(before, "model_args.json", &args, error);
+    if (!status) status = keep_found(args, "opt_version", before, folder, error);
+    if (!status) status = tower ? SN_OK : keep_found(args, "visual_encoder", before, folder, error);
     if (tower) json_object_set_new(args, "visual_encoder", json_string(tower));
     json_object_set_new(args, "retrieval_token_idx", json_integer(m->query_id));
     char *text = args ? json_dumps(args, JSON_INDENT(1)) : NULL, *path = sn_path_join(folder, "model_args.json");
-    status = text && path ? sn_write_file(path, text, strlen(text), error) : sn_fail_memory(error);
+    if (!status) status = text && path ? sn_write_file(path, text, strlen(text), error) : sn_fail_memory(error);
     json_decref(args);
     free(text);
     sn_free(path);

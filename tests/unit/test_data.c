@@ -48,6 +48,20 @@ static void test_text_forms(void **state) {
     assert_string_equal(sn_dataset_images(d), p->path);
     sn_dataset_close(d);
 
+    /* the columns may be named, in either order */
+    write_text(p, p->path, "named.tsv", "caption\timage\r\na red ball\ta.png\r\ntwo boats\tb.png\nno tab here");
+    d = open_data(p, "named.tsv");
+    assert_int_equal(sn_dataset_count(d), 3);
+    assert_sample(p, d, 0, "line 2", "a.png", "a red ball");
+    assert_sample(p, d, 1, "line 3", "b.png", "two boats");
+    assert_refused(p, d, 2, "named.tsv: line 4: expected a picture, a tab and a caption, the other way round");
+    sn_dataset_close(d);
+    write_text(p, p->path, "named.tsv", "\xef\xbb\xbf" "image\tcaption\na.png\timage\tcaption\n");
+    d = open_data(p, "named.tsv");
+    assert_int_equal(sn_dataset_count(d), 1);
+    assert_sample(p, d, 0, "line 2", "a.png", "image\tcaption");
+    sn_dataset_close(d);
+
     write_text(p, p->path, "data.jsonl", "{\"image\": \"a.png\", \"caption\": \"a red ball\"}\n{\"id\": \"x\", \"image\": \"b.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"Who?\"}, {\"from\": \"gpt\", \"value\": \"You.\"}]}\n{\"id\": \n");
     d = open_data(p, "data.jsonl");
     assert_int_equal(sn_dataset_count(d), 3);
