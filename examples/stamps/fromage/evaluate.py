@@ -3,8 +3,8 @@
 
     evaluate.py FOLDER SENSORIUM MODEL...     models of several seeds, in FOLDER
 
-For each model: recall at 1 and 5 of `sensorium search` with the whole caption; the same with a bag of names, which adds up what
-each name finds by itself and so knows neither places nor colours nor the order of words; and chance. Writes recall.json, a table
+For each model: recall at 1 and 5 of the whole caption (`sensorium eval MODEL recall`); the same with a bag of names, which adds up
+what each name finds by itself and so knows neither places nor colours nor the order of words; and chance. Writes recall.json, a table
 recall.md, and curve.svg: how often a caption's own picture was the nearest of its batch, over the steps of training."""
 import argparse
 import json
@@ -13,34 +13,29 @@ import subprocess
 import sys
 
 
+def run(*command):
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def search(sensorium, gallery, query, top):
-    """Paths of the nearest pictures with their cosines."""
-    out = subprocess.run([sensorium, "search", gallery, query, "-k", str(top), "--all", "--json", "--threads", "1"], capture_output=True, text=True, check=True)
-    return [(os.path.basename(hit["path"]), hit["score"]) for hit in json.loads(out.stdout)["results"]]
+    """Cosines of the pictures by name."""
+    return {os.path.basename(hit["path"]): hit["score"] for hit in run(sensorium, "search", gallery, query, "-k", str(top), "--all", "--json")["results"]}
 
 
-def recall(ranks, k):
-    return sum(rank < k for rank in ranks) / len(ranks)
-
-
-def measure(sensorium, model, scenes, items):
+def measure(sensorium, model, items):
+    whole = run(sensorium, "eval", model, "recall", "scenes/gallery.jsonl", "--images", "scenes", "--square", "0", "--json")["metrics"]["picture_from_text"]
     gallery = f"{model}/gallery.db"
-    subprocess.run([sensorium, "index", model, f"{scenes}/gallery", "-o", gallery, "--quiet"], check=True, stdout=subprocess.DEVNULL)
-    own = [os.path.basename(item["image"]) for item in items]
-    whole = []
-    for item, name in zip(items, own):
-        found = [path for path, _ in search(sensorium, gallery, item["caption"] + "[RET]", len(items))]
-        whole.append(found.index(name))
-    names = sorted({name for item in items for name in item["names"]})
+    subprocess.run([sensorium, "index", model, "scenes/gallery", "-o", gallery, "--quiet"], check=True, stdout=subprocess.DEVNULL)
     alone = {}
-    for name in names:
-        article = "an" if name[0] in "aeiou" else "a"
-        alone[name] = dict(search(sensorium, gallery, f"{article} {name}[RET]", len(items)))
-    bag = []
-    for item, name in zip(items, own):
-        score = {path: sum(alone[word][path] for word in item["names"]) for path in own}
-        bag.append(sum(score[path] > score[name] for path in own))
-    return {"model": model, "recall@1": recall(whole, 1), "recall@5": recall(whole, 5), "bag recall@1": recall(bag, 1), "bag recall@5": recall(bag, 5)}
+    for name in sorted({name for item in items for name in item["names"]}):
+        alone[name] = search(sensorium, gallery, f"{'an' if name[0] in 'aeiou' else 'a'} {name}[RET]", len(items))
+    ranks = []
+    for item in items:
+        score = {path: sum(alone[name][path] for name in item["names"]) for path in alone[item["names"][0]]}
+        own = score[os.path.basename(item["image"])]
+        ranks.append(sum(other > own for other in score.values()))
+    bag = {k: sum(rank < k for rank in ranks) / len(ranks) for k in (1, 5)}
+    return {"model": model, "recall@1": whole["recall@1"], "recall@5": whole["recall@5"], "bag recall@1": bag[1], "bag recall@5": bag[5]}
 
 
 def curve(model):
@@ -75,7 +70,7 @@ def main():
     items = [json.loads(line) for line in open("scenes/gallery.jsonl", encoding="utf-8")]
     results = []
     for model in options.models:
-        results.append(measure(options.sensorium, model, "scenes", items))
+        results.append(measure(options.sensorium, model, items))
         print(json.dumps(results[-1]), file=sys.stderr)
     with open("recall.json", "w", encoding="utf-8") as out:
         json.dump(results, out, indent=1)
