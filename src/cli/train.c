@@ -57,6 +57,7 @@ static void print_survey(const sn_training *t, const sn_data_report *d, double s
            t->trainer.recompute ? ", blocks computed again" : "");
     if (t->trainer.lora.r) printf("%-22srank %lld, alpha %g\n", "low-rank updates", (long long)t->trainer.lora.r, t->trainer.lora.alpha);
     printf("%-22s%lld, usable %lld, without a learnt token %lld, broken %lld\n", "samples", (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken);
+    if (!d->pictures) printf("%-22snone: what is reached through pictures alone (the projector) is left as it is\n", "pictures");
     printf("%-22s%lld (%.1f a sample), longest sample %lld positions, %lld cut\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest, (long long)d->cut);
     printf("%-22s%lld of %u samples (%u a pass), %lld done\n", "steps", (long long)t->steps, t->recipe->batch.size, t->recipe->batch.micro, (long long)t->state.step);
     print_sources(&t->state.mixture);

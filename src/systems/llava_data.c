@@ -57,7 +57,7 @@ static void put_turn_text(const sn_model *m, const char *value, sn_buf *out) {
 /* preprocess_v1 and preprocess_llama_2: answers and their </s> are learnt. `sep` stands between question and answer.
  * Lengths of separately encoded pieces are added up as the published code does; where they do not come out, the
  * whole sample is masked. */
-static sn_status mask_rounds(const sn_model *m, const char *text, size_t length, const char *sep, bool adjust, const sn_ids *ids, int32_t *labels, sn_error *error) {
+static sn_status mask_rounds(const sn_model *m, const char *text, size_t length, const char *sep, bool adjust, const sn_ids *ids, int32_t *labels, const char **mute, sn_error *error) {
     sn_status status = SN_OK;
     size_t current = 1, total = 0, sep_length = strlen(sep);
     for (size_t i = 0; i < ids->count; i++) total += ids->data[i] != 0;
@@ -77,8 +77,10 @@ static sn_status mask_rounds(const sn_model *m, const char *text, size_t length,
         at = stop ? stop + 4 : end;
     }
     for (size_t i = current; i < ids->count; i++) labels[i] = IGNORED;
-    if (current != total)
+    if (current != total) {
         for (size_t i = 0; i < ids->count; i++) labels[i] = IGNORED;
+        *mute = "its rounds, counted one by one, do not add up to the whole, of which the published rule then learns nothing (a stop text or <unk> inside an answer?)";
+    }
     return status;
 }
 
@@ -212,11 +214,14 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
         status = sn_fail(error, SN_ERROR_INPUT, "sample %s: found %d <image> marks in the conversation and %d pictures", id, marks, out->num_media);
     for (size_t i = 0; i < ids.count && !status; i++) labels[i] = ids.data[i] < 0 || (plain && i < 2) ? IGNORED : ids.data[i];
     if (!status && mode->sep)
-        status = mask_rounds(m, text.data, text.length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', &ids, labels, error);
+        status = mask_rounds(m, text.data, text.length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', &ids, labels, &out->mute, error);
     if (!status && hf) status = mask_hf(m, id, human, answer, turns, &ids, labels, error);
     /* the published templates write an empty answer as a turn that is still open, whose rounds then do not add up */
-    for (size_t k = 0; k < turns && !status && mode->sep; k++)
-        for (size_t i = 0; i < ids.count && !answer[k][0]; i++) labels[i] = IGNORED;
+    for (size_t k = 0; k < turns && !status && mode->sep; k++) {
+        if (answer[k][0]) continue;
+        for (size_t i = 0; i < ids.count; i++) labels[i] = IGNORED;
+        out->mute = "an answer is empty";
+    }
     if (!status && !plain && !mode->template) mask_v0(lengths, turns, &ids, labels);
     int32_t row = 0;
     for (size_t i = 0; i < ids.count && !status; i++) {

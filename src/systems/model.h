@@ -43,6 +43,7 @@ typedef struct sn_sample {
     sn_ids labels;
     int num_media;
     const char *media[SN_MAX_MEDIA]; /* paths, borrowed */
+    const char *mute; /* why nothing of it is learnt, where the system knows; NULL otherwise */
 } sn_sample;
 
 typedef struct sn_system {

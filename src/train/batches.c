@@ -105,7 +105,8 @@ static void load(const sn_training *t, sn_depth depth, sn_loaded *out) {
     if (!out->status && (out->cut = sample->ids.count > window)) sample->ids.count = sample->labels.count = window;
     if (!out->status) out->status = load_pictures(t, &record, sn_dataset_images(set), depth, out);
     if (!out->status && (out->mute = (out->learnt = sn_sample_learnt(sample)) == 0))
-        out->status = sn_fail(&out->error, SN_ERROR_INPUT, out->cut ? "no learnt token within %zu positions: the answer lies behind max_length" : "no learnt token in %zu positions", sample->ids.count);
+        out->status = sn_fail(&out->error, SN_ERROR_INPUT, "no learnt token in %zu positions%s%s", sample->ids.count, out->cut || sample->mute ? ": " : "",
+                              sample->mute ? sample->mute : out->cut ? "the answer lies behind max_length, or the model's window" : "");
     for (int i = 0; i < sample->num_media; i++) sample->media[i] = NULL; /* they are the record's */
     sn_record_free(&record);
 }

@@ -67,7 +67,7 @@ fails 'no learnt token in 1 of 1 samples' train "$folder/mute.yaml" --set batch.
 says 'sample mute'
 # an answer that lies behind the window is counted and named
 fails 'no learnt token in 2 of 2 samples' train "$folder/good.yaml" --set save.folder="$folder/short" --set max_length=20 --dry-run
-says 'behind max_length'
+says 'no learnt token in 20 positions: the answer lies behind max_length'
 # 23 samples, 3 epochs, stopped after step 7 inside an epoch: every epoch has every sample once, and the ids of all steps
 # are those of a run that was left alone
 python3 - "$case/inputs/data.json" "$folder/many.json" <<PY
