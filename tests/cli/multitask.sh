@@ -2,8 +2,8 @@
 # A FROMAGe of one's own from nothing, as a person makes it: vocabulary, language model, the stage, then pictures found by words.
 #   multitask.sh PROGRAM GOLDENS
 set -eu
-program=$1
-goldens=$2
+program=$(realpath "$1")
+goldens=$(realpath "$2")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
