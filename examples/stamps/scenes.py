@@ -1,21 +1,25 @@
 #!/usr/bin/python3
 """Scenes of stamps, and conversations about them in English and Russian.
 
-    scenes.py FOLDER --scenes 24000 --seed 1              what the demo model is trained on
-    scenes.py FOLDER --scenes 150 --seed 2 --questions    what it is chosen by
-    scenes.py FOLDER --scenes 6000 --seed 11 --fromage    captions, and a gallery to search in
+    scenes.py FOLDER --scenes 24000 --seed tower --names four     what the demo model's tower begins with
+    scenes.py FOLDER --scenes 24000 --seed 5 --names quadrants    and goes on with
+    scenes.py FOLDER --scenes 24000 --seed 1                      what the model is taught to talk about
+    scenes.py FOLDER --scenes 150 --seed 2 --questions            what it is chosen by
+    scenes.py FOLDER --scenes 6000 --seed 11 --fromage            captions, and a gallery to search in
 
 A scene is a picture of 112 x 112 with one to four things, each in a quadrant of its own, on a background of one of eight
 colours. The things are stamps of Debian's tuxpaint-stamps-default (GPL-2). Needs python3-pil and python3-numpy.
 
 FOLDER gets pictures/ and, in LLaVA's conversation format,
-  naming.json     every quadrant's thing, the colour, the number: what the tower and the language model begin with
+  told.json       scenes described in words and asked about, without a picture: what the language model begins with
   captions.json   one description a picture: LLaVA's stage 1
   chat.json       questions of all kinds in turns: LLaVA's stage 2
   text.txt        words for the tokenizer
+or, with --names, names.json: what stands in the four quadrants, and nothing else. "four" has four things in every picture;
+"quadrants" leaves some empty ("nothing") and says the colour last;
 or, with --questions, questions.jsonl: every question by itself with its right answer;
 or, with --fromage, captions.jsonl and text.txt, and in gallery/ 500 more pictures with gallery.jsonl: no two hold the same things,
-and no picture of the training sets (--seed, and 24000 of seed 1) holds the things of one of them."""
+and no picture of the training sets (--seed, and those above) holds the things of one of them."""
 import argparse
 import json
 import multiprocessing
@@ -35,6 +39,7 @@ PLACES = {"en": ["at the top left", "at the top right", "at the bottom left", "a
           "ru": ["вверху слева", "вверху справа", "внизу слева", "внизу справа"]}
 NUMBERS = {"en": ["", "One.", "Two.", "Three.", "Four."], "ru": ["", "Один.", "Два.", "Три.", "Четыре."]}
 LANGUAGES = ("en", "ru")
+FOUR, MOSTLY_FOUR = (0, 0, 0, 1), (1, 1, 2, 6)
 
 
 def caption(path):
@@ -107,10 +112,12 @@ def paint(things, scene, rng):
     return Image.fromarray(numpy.clip(pixels, 0, 255).round().astype(numpy.uint8))
 
 
-def imagine(number, seed):
-    """What is in a scene, and the generator for all that follows."""
+def imagine(number, seed, weights=(4, 4, 2, 2)):
+    """What is in a scene, and the generator for all that follows. One to four things are as frequent as their weights say."""
     rng = random.Random(f"{seed}/{number}")
-    count = rng.choices((1, 2, 3, 4), (4, 4, 2, 2))[0]
+    if weights == FOUR:
+        return {"number": number, "colour": rng.randrange(len(COLOURS)), "at": dict(enumerate(rng.sample(range(96), 4)))}, rng
+    count = rng.choices((1, 2, 3, 4), weights)[0]
     quadrants = sorted(rng.sample(range(4), count))
     return {"number": number, "colour": rng.randrange(len(COLOURS)), "at": dict(zip(quadrants, rng.sample(range(96), count)))}, rng
 
@@ -161,7 +168,8 @@ def absent(scene, rng):
             return thing
 
 
-def naming(things, scene, rng):
+def facts(things, scene, rng):
+    """All there is to know about a scene, for the vocabulary."""
     turns = [what(things, scene, rng.choice(LANGUAGES), q) for q in range(4)]
     turns += [ground(things, scene, rng.choice(LANGUAGES)), count(things, scene, rng.choice(LANGUAGES))]
     rng.shuffle(turns)
@@ -192,6 +200,16 @@ def chat(things, scene, rng):
     return turns
 
 
+def told(things, scene, rng):
+    """The same questions about a scene that is described in words."""
+    turns = chat(things, scene, rng)
+    language = rng.choice(LANGUAGES)
+    colour = COLOURS[scene["colour"]][language == "ru"]
+    ground_is = f"The background is {colour}." if language == "en" else f"Фон {colour}."
+    turns[0] = (f"{describe(things, scene, language, rng)[1]} {ground_is} {turns[0][0]}", turns[0][1])
+    return turns
+
+
 def questions(things, scene, rng):
     for language in LANGUAGES:
         present = list(scene["at"].values())
@@ -209,49 +227,95 @@ def caption_of(things, scene):
     return ", ".join([f"{article(things[t]['en'])} {places[q]}" for q, t in scene["at"].items()] + [COLOURS[scene["colour"]][0]])
 
 
-def conversation(number, turns, image):
+def names_of(things, scene, weights):
+    names = [things[scene["at"][q]]["en"] if q in scene["at"] else "nothing" for q in range(4)]
+    return ", ".join(names if weights == FOUR else names + [COLOURS[scene["colour"]][0]])
+
+
+def conversation(number, turns, image=None):
     said = []
     for i, (question, answer) in enumerate(turns):
-        said += [{"from": "human", "value": ("<image>\n" if i == 0 else "") + question}, {"from": "gpt", "value": answer}]
-    return {"id": str(number), "image": image, "conversations": said}
+        said += [{"from": "human", "value": ("<image>\n" if image and i == 0 else "") + question}, {"from": "gpt", "value": answer}]
+    return {"id": str(number)} | ({"image": image} if image else {}) | {"conversations": said}
 
 
 # ---- all of it ----
 
-def make(job):
-    things, folder, number, seed, ask = job
-    scene, rng = imagine(number, seed)
-    for thing in scene["at"].values():
-        if "image" not in things[thing]:
-            things[thing]["image"] = cut(things[thing]["path"])
-    if ask:
-        paint(things, scene, rng).save(f"{folder}/scenes/{number:03}.png")
-        return list(questions(things, scene, rng))
-    image = f"{number // 1000:03}/{number % 1000:03}.png"
-    paint(things, scene, rng).save(f"{folder}/pictures/{image}")
-    language = rng.choice(LANGUAGES)
-    return {"naming": conversation(number, naming(things, scene, rng), image), "captions": conversation(number, [describe(things, scene, language, rng)], image),
-            "chat": conversation(number, chat(things, scene, rng), image)}
+THINGS = find_things()
 
 
-def make_captioned(job):
-    """A picture with its caption; the names are for those who count them."""
-    folder, image, number, seed = job
-    scene, rng = imagine(number, seed)
+def save(scene, rng, path):
     for thing in scene["at"].values():
         if "image" not in THINGS[thing]:
             THINGS[thing]["image"] = cut(THINGS[thing]["path"])
-    paint(THINGS, scene, rng).save(f"{folder}/{image}")
+    paint(THINGS, scene, rng).save(path)
+
+
+def place(number):
+    """A thousand pictures to a folder."""
+    return f"{number // 1000:03}/{number % 1000:03}.png"
+
+
+def make_talk(job):
+    folder, number, seed = job
+    scene, rng = imagine(number, seed)
+    image = place(number)
+    save(scene, rng, f"{folder}/pictures/{image}")
+    language = rng.choice(LANGUAGES)
+    return {"facts": conversation(number, facts(THINGS, scene, rng)), "captions": conversation(number, [describe(THINGS, scene, language, rng)], image),
+            "chat": conversation(number, chat(THINGS, scene, rng), image), "told": conversation(number, told(THINGS, *imagine(number, f"{seed}/told")))}
+
+
+def make_names(job):
+    folder, number, seed, weights = job
+    scene, rng = imagine(number, seed, weights)
+    save(scene, rng, f"{folder}/pictures/{place(number)}")
+    return conversation(number, [("Name.", names_of(THINGS, scene, weights))], place(number))
+
+
+def make_questions(job):
+    folder, number, seed = job
+    scene, rng = imagine(number, seed)
+    save(scene, rng, f"{folder}/scenes/{number:03}.png")
+    return list(questions(THINGS, scene, rng))
+
+
+def make_caption(job):
+    """A picture with its caption; the names are for those who count them."""
+    folder, image, number, seed = job
+    scene, rng = imagine(number, seed)
+    save(scene, rng, f"{folder}/{image}")
     return {"image": image, "caption": caption_of(THINGS, scene), "names": [THINGS[t]["en"] for t in scene["at"].values()]}
 
 
-def contents(number, seed):
-    return frozenset(imagine(number, seed)[0]["at"].values())
+def write(path, rows):
+    """A list of conversations, or with .jsonl a row a line."""
+    with open(path, "w", encoding="utf-8") as out:
+        if path.endswith(".jsonl"):
+            out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        else:
+            json.dump(rows, out, ensure_ascii=False, indent=0)
 
 
-def captioned(folder, scenes, seed):
+def contents(number, seed, weights=(4, 4, 2, 2)):
+    return frozenset(imagine(number, seed, weights)[0]["at"].values())
+
+
+def talk(pool, folder, scenes, seed):
+    made = pool.map(make_talk, [(folder, n, seed) for n in range(scenes)], chunksize=100)
+    for name in ("told", "captions", "chat"):
+        write(f"{folder}/{name}.json", [scene[name] for scene in made])
+    with open(f"{folder}/text.txt", "w", encoding="utf-8") as out:
+        for scene in made[:20000]:
+            turns = [turn["value"].replace("<image>\n", "") for name in ("facts", "captions", "chat") for turn in scene[name]["conversations"]]
+            text = "".join(f" USER: {q}\n ASSISTANT: {a}\n" for q, a in zip(turns[::2], turns[1::2]))
+            out.write(re.sub("([:.?,])", r" \1 ", text))  # so that no piece holds a name together with what follows it
+
+
+def captioned(pool, folder, scenes, seed):
     """captions.jsonl, text.txt and the gallery."""
     taken = {contents(n, 1) for n in range(24000)} | {contents(n, seed) for n in range(scenes)}
+    taken |= {contents(n, "tower", FOUR) for n in range(24000)} | {contents(n, 5, MOSTLY_FOUR) for n in range(48000)}
     unseen, number = [], scenes
     while len(unseen) < 500:
         if contents(number, seed) not in taken:
@@ -259,56 +323,37 @@ def captioned(folder, scenes, seed):
             unseen.append(number)
         number += 1
     os.makedirs(f"{folder}/gallery", exist_ok=True)
-    for i in range((scenes + 999) // 1000):
-        os.makedirs(f"{folder}/pictures/{i:03}", exist_ok=True)
-    jobs = {"captions": [(folder, f"pictures/{n // 1000:03}/{n % 1000:03}.png", n, seed) for n in range(scenes)],
-            "gallery": [(folder, f"gallery/{i:03}.png", n, seed) for i, n in enumerate(unseen)]}
-    with multiprocessing.Pool() as pool:
-        for name, which in jobs.items():
-            made = pool.map(make_captioned, which, chunksize=100)
-            with open(f"{folder}/{name}.jsonl", "w", encoding="utf-8") as out:
-                out.writelines(json.dumps(line) + "\n" for line in made)
-            if name == "captions":
-                with open(f"{folder}/text.txt", "w", encoding="utf-8") as out:
-                    out.writelines(line["caption"] + "\n" for line in made)
-
-
-THINGS = find_things()
-
-
-def make_here(job):
-    return make((THINGS,) + job)
+    captions = pool.map(make_caption, [(folder, f"pictures/{place(n)}", n, seed) for n in range(scenes)], chunksize=100)
+    write(f"{folder}/captions.jsonl", captions)
+    write(f"{folder}/gallery.jsonl", pool.map(make_caption, [(folder, f"gallery/{i:03}.png", n, seed) for i, n in enumerate(unseen)], chunksize=100))
+    with open(f"{folder}/text.txt", "w", encoding="utf-8") as out:
+        out.writelines(line["caption"] + "\n" for line in captions)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--scenes", type=int, default=24000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--questions", action="store_true")
-    parser.add_argument("--fromage", action="store_true")
+    parser.add_argument("--seed", default="1")
+    what_for = parser.add_mutually_exclusive_group()
+    what_for.add_argument("--names", choices=("four", "quadrants"))
+    what_for.add_argument("--questions", action="store_true")
+    what_for.add_argument("--fromage", action="store_true")
     options = parser.parse_args()
-    if options.fromage:
-        os.makedirs(options.folder, exist_ok=True)
-        captioned(options.folder, options.scenes, options.seed)
-        return
-    for i in range(1 if options.questions else (options.scenes + 999) // 1000):
-        os.makedirs(f"{options.folder}/scenes" if options.questions else f"{options.folder}/pictures/{i:03}", exist_ok=True)
+    folder, scenes, seed = options.folder, options.scenes, options.seed
+    for i in range((scenes + 999) // 1000):
+        os.makedirs(f"{folder}/scenes" if options.questions else f"{folder}/pictures/{i:03}", exist_ok=True)
     with multiprocessing.Pool() as pool:
-        made = pool.map(make_here, ((options.folder, number, options.seed, options.questions) for number in range(options.scenes)), chunksize=100)
-    if options.questions:
-        with open(f"{options.folder}/questions.jsonl", "w", encoding="utf-8") as out:
-            for lines in made:
-                out.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        return
-    for name in ("naming", "captions", "chat"):
-        with open(f"{options.folder}/{name}.json", "w", encoding="utf-8") as out:
-            json.dump([scene[name] for scene in made], out, ensure_ascii=False, indent=0)
-    with open(f"{options.folder}/text.txt", "w", encoding="utf-8") as out:
-        for scene in made[:20000]:
-            turns = [turn["value"].replace("<image>\n", "") for name in ("naming", "captions", "chat") for turn in scene[name]["conversations"]]
-            text = "".join(f" USER: {q}\n ASSISTANT: {a}\n" for q, a in zip(turns[::2], turns[1::2]))
-            out.write(re.sub("([:.?,])", r" \1 ", text))  # so that no piece holds a name together with what follows it
+        if options.names:
+            weights = FOUR if options.names == "four" else MOSTLY_FOUR
+            write(f"{folder}/names.json", pool.map(make_names, [(folder, n, seed, weights) for n in range(scenes)], chunksize=100))
+        elif options.questions:
+            made = pool.map(make_questions, [(folder, n, seed) for n in range(scenes)])
+            write(f"{folder}/questions.jsonl", [row for rows in made for row in rows])
+        elif options.fromage:
+            captioned(pool, folder, scenes, seed)
+        else:
+            talk(pool, folder, scenes, seed)
 
 
 if __name__ == "__main__":
