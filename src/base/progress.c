@@ -1,21 +1,16 @@
 /* A line that is written over itself five times a second. */
 #include "base/progress.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void sn_progress_begin(sn_progress *p, FILE *out, const char *what, const char *unit, int64_t total) {
     const char *terminal = getenv("TERM");
     bool can = out && isatty(fileno(out)) && !(terminal && strcmp(terminal, "dumb") == 0);
-    *p = (sn_progress){.out = can ? out : NULL, .what = what, .unit = unit, .total = total, .begun = now()};
+    *p = (sn_progress){.out = can ? out : NULL, .what = what, .unit = unit, .total = total, .begun = sn_seconds()};
 }
 
 /* 95 → "1:35", 3725 → "1:02:05" */
@@ -39,7 +34,7 @@ void sn_progress_line(const sn_progress *p, int64_t done, double seconds, char l
 
 void sn_progress_to(sn_progress *p, int64_t done) {
     if (!p->out) return;
-    double t = now();
+    double t = sn_seconds();
     if (t - p->begun < 2 || t - p->told < 0.2) return;
     char line[80];
     sn_progress_line(p, done, t - p->begun, line);

@@ -5,6 +5,7 @@
  * first, cold run; medians are printed. Beside a speed stands its share of the limit: a decode step must read every
  * weight once, so its limit is how fast memory is read; a prompt and a picture are products of matrices, so theirs is
  * how fast numbers are multiplied. Both limits are measured here, with as many threads (probe.h). */
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/json.h"
 #include "cli/command.h"
@@ -61,13 +62,11 @@ typedef struct bench {
     sn_error *error;
 } bench;
 
-static double seconds_on(clockid_t clock) {
+static double processor_seconds(void) {
     struct timespec t;
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
-
-static double now(void) { return seconds_on(CLOCK_MONOTONIC); }
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -86,10 +85,10 @@ static double median(const double *values, int count) {
 
 static sn_status open_model(bench *b) {
     const settings *s = b->set;
-    double begin = now();
+    double begin = sn_seconds();
     sn_status status = s->preset ? sn_model_random(b->engine, s->preset, s->type, 1, &b->model, b->error)
                                  : sn_model_open(b->engine, &s->files, &b->model, b->error);
-    b->load = now() - begin;
+    b->load = sn_seconds() - begin;
     for (size_t i = 0; !status && i < b->model->store->count; i++) {
         const sn_store_entry *e = b->model->store->entries[i];
         int64_t bytes = 0;
@@ -165,12 +164,12 @@ static sn_status run_once(bench *b, bool cold) {
     for (phase p = VISION; p < NUM_PHASES && !status; p++) {
         if (!wanted[p]) continue;
         sn_engine_set_profile(m->engine, cold ? NULL : &b->phase[p].profile);
-        double begin = now(), processor = seconds_on(CLOCK_PROCESS_CPUTIME_ID);
+        double begin = sn_seconds(), processor = processor_seconds();
         status = p == VISION ? see(b) : p == PREFILL ? read_prompt(b, &session, &sequence) : step_on(b, &session, &sequence);
-        taken[p] = now() - begin;
+        taken[p] = sn_seconds() - begin;
         measured *x = &b->phase[p];
         if (cold) x->cold = taken[p];
-        else x->processor[x->count] = seconds_on(CLOCK_PROCESS_CPUTIME_ID) - processor, x->seconds[x->count++] = taken[p];
+        else x->processor[x->count] = processor_seconds() - processor, x->seconds[x->count++] = taken[p];
     }
     if (!cold && m->has_lm && !status) b->first[b->phase[PREFILL].count - 1] = taken[VISION] + taken[PREFILL];
     sn_engine_set_profile(m->engine, NULL);

@@ -1,4 +1,5 @@
 /* sensorium chat: one answer, or a conversation in the terminal or from a pipe. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -12,7 +13,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ANSWER_WORDS = 32 }; /* of a model that has no end of an answer, as its authors use it */
 enum { FEATURES_KEPT = 256 << 20, SAVED_LIMIT = 64 << 20 };
@@ -281,18 +281,12 @@ static sn_status converse(chat *c, sn_error *error) {
 
 /* ---- opening ---- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static sn_status open_chat(chat *c, const char *main, sn_error *error) {
     const sn_arguments *a = c->arguments;
     sn_model_files files;
     int threads = 0;
     sn_compute compute;
-    double begun = now();
+    double begun = sn_seconds();
     sn_status status = sn_arguments_model(a, main, &files, error);
     c->options = sn_generate_defaults();
     if (!status) status = sn_arguments_pictures(a, &c->image, error);
@@ -311,7 +305,7 @@ static sn_status open_chat(chat *c, const char *main, sn_error *error) {
     if (!sn_argument_given(a, "temperature") && c->options.num_beams == 1) c->options.temperature = c->model->system->temperature;
     if (c->options.temperature > 0 && c->options.num_beams > 1) return sn_fail(error, SN_ERROR_USAGE, "chat: --beams takes no --temperature above 0");
     sn_conversation_template(c->conversation, sn_argument(a, "template"));
-    c->seconds_load = now() - begun;
+    c->seconds_load = sn_seconds() - begun;
     return SN_OK;
 }
 

@@ -4,6 +4,7 @@
  * come from the items at the end, so that a run in pieces gives those of a run at once. */
 #include "cli/eval.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/map.h"
 #include "cli/command.h"
@@ -13,7 +14,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const sn_evaluation_task *const tasks[] = {&sn_task_answers, &sn_task_captions, &sn_task_classify, &sn_task_recall, &sn_task_visdial, &sn_task_visdial_pictures, &sn_task_vist, NULL};
 
@@ -237,12 +237,6 @@ static sn_status begin(sn_evaluation *e, const sn_option *const *tables, char **
     return status ? status : sn_results_open(sn_argument(a, "output"), *identity, &e->results, error);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static sn_status nothing_evaluated(const sn_evaluation *e, sn_error *error) {
     void *first = json_object_iter(e->missing);
     return sn_fail(error, SN_ERROR_INPUT, "%s: none of the %s could be evaluated%s%s", e->task->name, e->task->what, first ? "; the first reason: " : "",
@@ -268,12 +262,12 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     char *folder = NULL;
     json_t *identity = NULL;
     sn_status status = e.metrics && e.missing ? begin(&e, tables, &folder, &identity, error) : sn_fail_memory(error);
-    double begun = now();
+    double begun = sn_seconds();
     if (!status) status = e.task->run(&e, error);
     sn_progress_end(&e.progress);
     if (!status && !e.items) status = nothing_evaluated(&e, error);
-    if (!status && sn_argument_given(a, "json")) print_json(&e, identity, now() - begun);
-    else if (!status) print_table(&e, now() - begun);
+    if (!status && sn_argument_given(a, "json")) print_json(&e, identity, sn_seconds() - begun);
+    else if (!status) print_table(&e, sn_seconds() - begun);
     if (status == SN_ERROR_CANCELLED && e.results)
         fprintf(stderr, "sensorium: stopped; %s\n", sn_argument(a, "output") ? "the same command goes on from here" : "with -o FILE the same command would go on from here");
     sn_results_close(e.results);

@@ -145,48 +145,35 @@ typedef struct pairs {
     const char *text_kind, *const *text_id;
 } pairs;
 
-static sn_status rank_pictures(sn_evaluation *e, const pairs *p, const char *name, sn_error *error) {
-    ranker r;
-    int64_t count = 0, *ranks = sn_alloc((size_t)p->texts->count + 1, sizeof *ranks);
-    json_t *metrics = json_object();
-    sn_status status = ranker_new(&r, p->pictures, error);
-    if (!status && (!ranks || !metrics)) status = sn_fail_memory(error);
-    sn_evaluation_begin(e, "queries", p->texts->count);
-    for (int64_t t = 0; t < p->texts->count && !status; t++) {
-        if (!p->texts->there[t] || !p->pictures->there[p->belongs[t]]) continue;
-        memset(r.relevant, 0, (size_t)p->pictures->count);
-        r.relevant[p->belongs[t]] = true;
-        status = rank_of(&r, p->texts->row + t * p->texts->width, &ranks[count], error);
-        if (!status) status = put_rank(e, p->text_kind, p->text_id[t], ranks[count++], error);
-        if (!status) status = sn_evaluation_step(e, error);
-    }
-    if (!status) status = sn_evaluation_ranks(metrics, ranks, count, error);
-    json_object_set_new(metrics, "queries", json_integer(count));
-    json_object_set(e->metrics, name, metrics);
-    e->items = count;
-    json_decref(metrics);
-    ranker_free(&r);
-    sn_free(ranks);
-    return status;
+/* What query i looks for; false where the query or all that it looks for is missing. */
+static bool look_for(const pairs *p, bool by_text, int64_t i, ranker *r) {
+    const vectors *queries = by_text ? p->texts : p->pictures;
+    bool any = false;
+    if (!queries->there[i]) return false;
+    for (int64_t k = 0; k < r->items->count; k++) any |= r->relevant[k] = r->items->there[k] && (by_text ? p->belongs[i] == k : p->belongs[k] == i);
+    return any;
 }
 
-static sn_status rank_texts(sn_evaluation *e, const pairs *p, const char *name, sn_error *error) {
+/* Pictures by texts, or texts by pictures. */
+static sn_status rank_queries(sn_evaluation *e, const pairs *p, bool by_text, const char *name, sn_error *error) {
+    const vectors *queries = by_text ? p->texts : p->pictures;
     ranker r;
-    int64_t count = 0, *ranks = sn_alloc((size_t)p->pictures->count + 1, sizeof *ranks);
+    int64_t count = 0, *ranks = sn_alloc((size_t)queries->count + 1, sizeof *ranks);
     json_t *metrics = json_object();
-    sn_status status = ranker_new(&r, p->texts, error);
+    sn_status status = ranker_new(&r, by_text ? p->pictures : p->texts, error);
     if (!status && (!ranks || !metrics)) status = sn_fail_memory(error);
-    sn_evaluation_begin(e, "queries", p->pictures->count);
-    for (int64_t i = 0; i < p->pictures->count && !status; i++) {
-        if (!p->pictures->there[i]) continue;
-        for (int64_t t = 0; t < p->texts->count; t++) r.relevant[t] = p->belongs[t] == i;
-        status = rank_of(&r, p->pictures->row + i * p->pictures->width, &ranks[count], error);
-        if (!status && ranks[count]) status = put_rank(e, "picture", e->set.pictures[i].id, ranks[count++], error);
+    sn_evaluation_begin(e, "queries", queries->count);
+    for (int64_t i = 0; i < queries->count && !status; i++) {
+        if (look_for(p, by_text, i, &r)) {
+            status = rank_of(&r, queries->row + i * queries->width, &ranks[count], error);
+            if (!status) status = put_rank(e, by_text ? p->text_kind : "picture", by_text ? p->text_id[i] : e->set.pictures[i].id, ranks[count++], error);
+        }
         if (!status) status = sn_evaluation_step(e, error);
     }
     if (!status) status = sn_evaluation_ranks(metrics, ranks, count, error);
     json_object_set_new(metrics, "queries", json_integer(count));
     json_object_set(e->metrics, name, metrics);
+    if (by_text) e->items = count;
     json_decref(metrics);
     ranker_free(&r);
     sn_free(ranks);
@@ -204,8 +191,8 @@ static sn_status both_ways(sn_evaluation *e, const char *kind, const char *const
     sn_evaluation_begin(e, "texts", count);
     for (int64_t i = 0; i < count && !status; i++) status = vector_of(e, &texts, i, kind, id[i], make_text, &m, error);
     pairs p = {.texts = &texts, .pictures = &pictures, .belongs = belongs, .text_kind = kind, .text_id = id};
-    if (!status) status = rank_pictures(e, &p, "picture_from_text", error);
-    if (!status) status = rank_texts(e, &p, "text_from_picture", error);
+    if (!status) status = rank_queries(e, &p, true, "picture_from_text", error);
+    if (!status) status = rank_queries(e, &p, false, "text_from_picture", error);
     vectors_free(&pictures);
     vectors_free(&texts);
     return status;

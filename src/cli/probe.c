@@ -3,23 +3,17 @@
  * engine's compute thread. */
 #include "cli/probe.h"
 
+#include "base/clock.h"
 #include "base/cpu.h"
 
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 enum { MAX_THREADS = 256, CHAINS = 12, ROUNDS = 1 << 22, PASSES = 4, SMALLEST = 256 << 20 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Runs work(context, i) on threads i = 0 … n - 1 and gives the seconds until the last is done. */
 typedef void part_work(void *context, int part, int parts);
@@ -40,7 +34,7 @@ static double in_parallel(int threads, part_work *work, void *context) {
     part parts[MAX_THREADS];
     bool started[MAX_THREADS] = {false};
     if (threads > MAX_THREADS) threads = MAX_THREADS;
-    double begin = now();
+    double begin = sn_seconds();
     for (int i = 0; i < threads; i++) {
         parts[i] = (part){work, context, i, threads};
         if (i > 0) started[i] = pthread_create(&thread[i], NULL, run_part, &parts[i]) == 0;
@@ -49,7 +43,7 @@ static double in_parallel(int threads, part_work *work, void *context) {
     run_part(&parts[0]);
     for (int i = 1; i < threads; i++)
         if (started[i]) pthread_join(thread[i], NULL);
-    return now() - begin;
+    return sn_seconds() - begin;
 }
 
 /* ---- reading ---- */

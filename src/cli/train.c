@@ -64,49 +64,60 @@ static void print_survey(const sn_training *t, const sn_data_report *d, double s
     if (seconds > 0) printf("%-22s%.3g s a step, %.3g h for the steps that are left (from one pass)\n", "time", seconds, seconds * (double)(t->steps - t->state.step) / 3600);
 }
 
+static void print_export(const sn_training *t, const sn_export *exported, bool json) {
+    printf(json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported->path, (long long)t->state.step, (long long)t->state.skipped);
+    if (!json) print_sources(&t->state.mixture);
+    if (!json && exported->lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported->lost);
+}
+
+/* Looks at all samples, and at one pass where nothing shall be run; whether the run may begin. */
+static sn_status look(sn_training *t, const view *v, sn_error *error) {
+    sn_data_report data;
+    sn_error few = {0};
+    double seconds = 0;
+    sn_status status = sn_training_survey(t, v->dry, &data, error), unfit = status ? status : sn_training_check_data(t, &data, &few);
+    if (!status && v->dry) status = sn_training_time(t, &seconds, error);
+    if (status) return status;
+    if (!v->json) print_survey(t, &data, seconds);
+    if (unfit && !v->dry) return sn_fail(error, unfit, "%s", few.message);
+    if (unfit) fprintf(stderr, "sensorium: the run would not begin: %s\n", few.message);
+    if (v->json && v->dry)
+        printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"cut\": %lld, \"learnt\": %lld, \"pictures\": %lld, \"steps\": %lld, \"seconds_per_step\": %.4g, \"pass_memory\": %zu}\n",
+               (long long)data.samples, (long long)data.usable, (long long)data.without_labels, (long long)data.broken, (long long)data.cut, (long long)data.learnt, (long long)data.pictures, (long long)t->steps, seconds,
+               data.pass_memory);
+    return SN_OK;
+}
+
+static sn_status train(sn_training *t, const view *v, sn_export *exported, sn_error *error) {
+    sn_status status = look(t, v, error);
+    if (status || v->dry) return status;
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond its limit is an error like a full disk */
+    return sn_training_run(t, exported, error);
+}
+
 static sn_status run(const sn_arguments *a, sn_error *error) {
     const char *set[64];
     int num_set = 0;
     for (const char *value; num_set < 64 && (value = sn_argument_at(a, "set", num_set)); num_set++) set[num_set] = value;
     int64_t threads = 0;
+    view v = {.terminal = isatty(1), .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run")};
+    bool only_export = sn_argument_given(a, "export"), fresh = sn_argument_given(a, "fresh");
+    if (only_export && (v.dry || fresh)) return sn_fail(error, SN_ERROR_USAGE, "--export: leaves a checkpoint as the result; --%s does not go with it", v.dry ? "dry-run" : "fresh");
     sn_recipe *recipe;
     sn_status status = sn_argument_integer(a, "threads", 1, 1024, &threads, error);
     if (!status) status = sn_recipe_read(a->plain[0], set, num_set, &recipe, error);
     if (status) return status;
-    view v = {.terminal = isatty(1), .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run")};
     sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled};
     sn_training training;
-    if ((status = sn_training_open(recipe, (int)threads, sn_argument_given(a, "fresh"), &hooks, &training, error))) {
+    if ((status = sn_training_open(recipe, (int)threads, fresh, &hooks, &training, error))) {
         sn_recipe_free(recipe);
         return status;
     }
-    sn_data_report data = {0};
     sn_export exported = {0};
-    bool dry = v.dry;
-    double seconds = 0;
-    bool export = sn_argument_given(a, "export");
-    if (export && training.state.step == 0) status = sn_fail(error, SN_ERROR_USAGE, "%s: found no checkpoint; --export leaves what a run has saved", recipe->save.folder);
-    if (export) training.steps = training.state.step;
-    else status = sn_training_survey(&training, dry, &data, error);
-    sn_error few = {0};
-    bool enough = export || (!status && !sn_training_check_data(&training, &data, &few));
-    if (!status && dry) status = sn_training_time(&training, &seconds, error);
-    if (!status && !v.json && !export) print_survey(&training, &data, seconds);
-    if (!status && !enough && dry) fprintf(stderr, "sensorium: the run would not begin: %s\n", few.message);
-    else if (!status && !enough) status = sn_fail(error, few.status, "%s", few.message);
-    if (!status && v.json && dry)
-        printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"cut\": %lld, \"learnt\": %lld, \"pictures\": %lld, \"steps\": %lld, \"seconds_per_step\": %.4g, \"pass_memory\": %zu}\n",
-               (long long)data.samples, (long long)data.usable, (long long)data.without_labels, (long long)data.broken, (long long)data.cut, (long long)data.learnt, (long long)data.pictures,
-               (long long)training.steps, seconds, data.pass_memory);
-    if (!status && !dry) {
-        signal(SIGINT, on_signal);
-        signal(SIGTERM, on_signal);
-        signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond its limit is an error like a full disk */
-        status = sn_training_run(&training, &exported, error);
-        if (!status) printf(v.json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported.path, (long long)training.state.step, (long long)training.state.skipped);
-        if (!status && !v.json) print_sources(&training.state.mixture);
-        if (!status && !v.json && exported.lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported.lost);
-    }
+    status = only_export ? sn_training_export(&training, &exported, error) : train(&training, &v, &exported, error);
+    if (!status && exported.path) print_export(&training, &exported, v.json);
     sn_free(exported.path);
     sn_training_close(&training);
     sn_recipe_free(recipe);

@@ -1,12 +1,12 @@
 /* Messages to prompt, prompt against cache, answer, and the answer becomes a message. */
 #include "generate/conversation.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
 
 #include <string.h>
-#include <time.h>
 
 /* What stands at one position of the cache: an id, or a row of a picture. */
 typedef struct place {
@@ -167,12 +167,6 @@ static void note_answer(sn_conversation *c, const sn_prompt *prompt, const sn_id
 
 /* ---- a turn ---- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct teller {
     const sn_turn *turn;
     double begun, *first;
@@ -180,7 +174,7 @@ typedef struct teller {
 
 static void tell(void *context, const char *text, size_t length) {
     teller *t = context;
-    if (*t->first == 0) *t->first = now() - t->begun;
+    if (*t->first == 0) *t->first = sn_seconds() - t->begun;
     if (t->turn->on_text) t->turn->on_text(t->turn->context, text, length);
 }
 
@@ -197,7 +191,7 @@ static sn_status keep_answer(sn_conversation *c, const sn_reply *reply, sn_error
 sn_status sn_conversation_answer(sn_conversation *c, const sn_turn *turn, sn_turn_result *out, sn_error *error) {
     *out = (sn_turn_result){0};
     if (!c->count || c->messages[c->count - 1].role != SN_ROLE_USER) return sn_fail(error, SN_ERROR_USAGE, "there is no question to answer");
-    teller t = {turn, now(), &out->seconds_first};
+    teller t = {turn, sn_seconds(), &out->seconds_first};
     sn_picture *pictures[SN_MAX_MEDIA];
     sn_prompt prompt;
     float *rows = NULL;
@@ -209,7 +203,7 @@ sn_status sn_conversation_answer(sn_conversation *c, const sn_turn *turn, sn_tur
         out->prompt_positions = (int64_t)prompt.ids.count, out->cached_positions = c->sequence.length;
         out->picture_positions = prompt.num_media * c->model->media_positions;
         status = encode_pictures(c, &prompt, pictures, turn->cancel, &prompt.ids, &rows, error);
-        out->seconds_pictures = now() - t.begun;
+        out->seconds_pictures = sn_seconds() - t.begun;
     }
     if (!status)
         status = sn_answer_prompt(&(sn_answer_request){.model = c->model, .prompt = &prompt, .rows = rows, .options = turn->options, .session = &c->session, .sequence = &c->sequence, .finder = turn->finder, .max_pictures = turn->max_pictures,
@@ -220,7 +214,7 @@ sn_status sn_conversation_answer(sn_conversation *c, const sn_turn *turn, sn_tur
     } else if (!status) {
         note_answer(c, &prompt, &out->reply.answer.ids);
         status = keep_answer(c, &out->reply, error);
-        out->seconds_total = now() - t.begun;
+        out->seconds_total = sn_seconds() - t.begun;
     } else if (c->sequence.length > (int64_t)prompt.ids.count) {
         sn_sequence_cut(&c->session, &c->sequence, (int32_t)prompt.ids.count);
     }

@@ -1,11 +1,11 @@
 /* Which nodes, which kernels, which memory. */
 #include "tensor/plan.h"
 
+#include "base/clock.h"
 #include "tensor/op.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 void sn_plan_free(sn_plan *plan) {
     if (!plan) return;
@@ -290,19 +290,13 @@ static sn_status check_result(const sn_run *run, sn_tensor t, sn_error *error) {
                    (long long)bad, (long long)count);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* One step, of the run's rows where it is in pieces. */
 static sn_status run_step(const sn_run *run, sn_tensor t, double *seconds, sn_error *error) {
     const sn_bindings *bind = run->bind;
     if (bind->cancel && atomic_load_explicit(bind->cancel, memory_order_relaxed)) return sn_fail(error, SN_ERROR_CANCELLED, "cancelled");
-    double begin = bind->observe ? now() : 0;
+    double begin = bind->observe ? sn_seconds() : 0;
     run->plan->backend->kernel[run->plan->graph->nodes[t].op](run, t);
-    if (bind->observe) *seconds += now() - begin;
+    if (bind->observe) *seconds += sn_seconds() - begin;
     return bind->check ? check_result(run, t, error) : SN_OK;
 }
 

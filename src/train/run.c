@@ -2,6 +2,7 @@
  * samples in the same order and ends with the same bits as one that never stopped. */
 #include "train/run.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "systems/compose.h"
 #include "systems/fromage_compose.h"
@@ -15,13 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void sn_training_close(sn_training *t) {
     sn_data_close(t); /* its threads look at the rest */
@@ -125,7 +119,7 @@ static sn_status not_finite(sn_training *t, const sn_batch *b, const sn_step_rep
 }
 
 sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
-    double begun = now();
+    double begun = sn_seconds();
     sn_losses losses = {0};
     sn_batch b;
     const sn_mixture_state before = t->state.mixture.state;
@@ -137,14 +131,14 @@ sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
     int count = b.count;
     sn_batch_cut(&b, (int)t->recipe->batch.micro);
     if (b.count) status = t->objective->gradients(t, &b, false, &losses, error);
-    *seconds = b.count ? (now() - begun) * count / b.count : 0;
+    *seconds = b.count ? (sn_seconds() - begun) * count / b.count : 0;
     sn_batch_free(&b);
     return status;
 }
 
 static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *error) {
     const sn_recipe *r = t->recipe;
-    double begun = now(), factor = sn_schedule_factor(&r->schedule, t->state.step, t->steps);
+    double begun = sn_seconds(), factor = sn_schedule_factor(&r->schedule, t->state.step, t->steps);
     sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
                               .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
     sn_batch b;
@@ -161,7 +155,7 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     sn_batch_free(&b);
     if (status) return status;
     t->state.step++;
-    report->step = t->state.step, report->steps = t->steps, report->seconds = now() - begun;
+    report->step = t->state.step, report->steps = t->steps, report->seconds = sn_seconds() - begun;
     return SN_OK;
 }
 
@@ -172,21 +166,27 @@ static sn_status leave_result(sn_training *t, sn_export *out, sn_error *error) {
     return sn_checkpoint_export(r->save.folder, &t->trainer, out, error);
 }
 
+sn_status sn_training_export(sn_training *t, sn_export *exported, sn_error *error) {
+    *exported = (sn_export){0};
+    if (t->state.step == 0) return sn_fail(error, SN_ERROR_USAGE, "%s: found no checkpoint to export; a run leaves one", t->recipe->save.folder);
+    return leave_result(t, exported, error);
+}
+
 sn_status sn_training_run(sn_training *t, sn_export *exported, sn_error *error) {
     const sn_recipe *r = t->recipe;
     sn_metrics metrics;
     *exported = (sn_export){0};
     sn_status status = sn_metrics_open(r->save.folder, t->state.step, &metrics, error);
     bool stop = false;
-    double saved = now();
+    double saved = sn_seconds();
     while (!status && t->state.step < t->steps && !stop) {
         sn_step_report report = {0};
         status = run_step(t, &report, error);
         stop = t->hooks.cancel && atomic_load(t->hooks.cancel);
-        report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0) || (r->save.minutes > 0 && now() - saved >= 60 * r->save.minutes);
+        report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0) || (r->save.minutes > 0 && sn_seconds() - saved >= 60 * r->save.minutes);
         if (!status) status = sn_metrics_add(&metrics, &report, error);
         if (!status && report.checkpoint) status = sn_checkpoint_write(r->save.folder, &t->trainer, &t->state, r->save.keep, error);
-        if (!status && report.checkpoint) status = sn_metrics_report(&metrics, r->save.folder, error), saved = now();
+        if (!status && report.checkpoint) status = sn_metrics_report(&metrics, r->save.folder, error), saved = sn_seconds();
         if (!status && t->hooks.on_step) t->hooks.on_step(t->hooks.context, &report);
         json_decref(report.samples);
     }

@@ -79,4 +79,7 @@ sn_status sn_training_time(sn_training *training, double *seconds, sn_error *err
 /* Runs the steps that are left, with checkpoints, metrics.jsonl and report.html in save.folder; then exports. */
 sn_status sn_training_run(sn_training *training, sn_export *exported, sn_error *error);
 
+/* Exports what the checkpoint holds that was opened, and touches nothing else of the folder; an error where there was none. */
+sn_status sn_training_export(sn_training *training, sn_export *exported, sn_error *error);
+
 #endif

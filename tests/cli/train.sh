@@ -44,10 +44,13 @@ cmp "$folder/before" "$folder/good/model.safetensors"
 
 # a checkpoint as the result, without another step
 rm "$folder/good/model.safetensors"
+cp "$folder/good/metrics.jsonl" "$folder/metrics"
 train "$folder/good.yaml" --export >"$folder/out"
 grep -q '4 steps' "$folder/out"
 cmp "$folder/before" "$folder/good/model.safetensors"
+cmp "$folder/metrics" "$folder/good/metrics.jsonl"
 fails 'no checkpoint' train "$folder/good.yaml" --set save.folder="$folder/none" --export
+fails 'does not go with it' train "$folder/good.yaml" --export --dry-run
 
 # another recipe, an unknown word, a missing file, nothing to learn
 fails 'another recipe' train "$folder/good.yaml" --set optimizer.lr=1e-3
