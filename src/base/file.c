@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -128,15 +129,15 @@ sn_status sn_output_open(const char *path, sn_output **out, sn_error *error) {
     if (!o) return sn_fail_memory(error);
     o->fd = -1;
     o->path = sn_strdup(path);
-    o->aside = sn_format("%s.part-XXXXXX", path);
-    if (!o->path || !o->aside) {
-        sn_output_close(o);
-        return sn_fail_memory(error);
-    }
     char *folder = sn_path_parent(path);
     o->fd = folder ? open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644) : -1;
     o->nameless = o->fd >= 0;
     sn_free(folder);
+    o->aside = sn_format(o->nameless ? "%s.part" : "%s.part-XXXXXX", path);
+    if (!o->path || !o->aside) {
+        sn_output_close(o);
+        return sn_fail_memory(error);
+    }
     if (o->fd < 0) o->fd = mkostemp(o->aside, O_CLOEXEC); /* a file system without nameless files */
     if (o->fd < 0) {
         sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", path, strerror(errno));
@@ -159,20 +160,37 @@ sn_status sn_output_write(sn_output *out, const void *bytes, size_t length, sn_e
     return SN_OK;
 }
 
+/* Removes what stands at path if its writer was killed before it could move it: a living one holds a lock on it, and is
+ * waited for. */
+static void clear_aside(const char *path) {
+    struct stat locked, there;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX) == 0 && fstat(fd, &locked) == 0 && lstat(path, &there) == 0 && locked.st_ino == there.st_ino && locked.st_dev == there.st_dev) unlink(path);
+    close(fd);
+}
+
+/* Gives a nameless file its place. Over an older file it goes by a name beside it, always the same one, so that what a
+ * killed process leaves there lasts until the next one writes this file. */
+static bool place_nameless(const sn_output *out) {
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", out->fd);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, out->path, AT_SYMLINK_FOLLOW) == 0) return true;
+    if (errno != EEXIST || flock(out->fd, LOCK_EX) != 0) return false;
+    for (int i = 0; linkat(AT_FDCWD, self, AT_FDCWD, out->aside, AT_SYMLINK_FOLLOW) != 0; i++) {
+        if (errno != EEXIST || i == 1000) return false;
+        clear_aside(out->aside);
+    }
+    if (rename(out->aside, out->path) == 0) return true;
+    int why = errno;
+    unlink(out->aside);
+    errno = why;
+    return false;
+}
+
 sn_status sn_output_commit(sn_output *out, sn_error *error) {
-    bool synced = fsync(out->fd) == 0, named = synced && !out->nameless;
-    for (int i = 0; synced && !named && i < 100; i++) { /* a name beside the target, then over it in one move */
-        char self[64];
-        snprintf(self, sizeof self, "/proc/self/fd/%d", out->fd);
-        snprintf(out->aside + strlen(out->path), strlen(out->aside) - strlen(out->path) + 1, ".part-%06x", (unsigned)(getpid() * 100 + i) & 0xffffff);
-        named = linkat(AT_FDCWD, self, AT_FDCWD, out->aside, AT_SYMLINK_FOLLOW) == 0;
-        if (!named && errno != EEXIST) break;
-    }
-    if (!named || rename(out->aside, out->path) != 0) {
-        sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", out->path, strerror(errno));
-        if (named) unlink(out->aside);
-        return SN_ERROR_IO;
-    }
+    bool placed = fsync(out->fd) == 0 && (out->nameless ? place_nameless(out) : rename(out->aside, out->path) == 0);
+    if (!placed) return sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", out->path, strerror(errno));
     out->committed = true;
     return SN_OK;
 }
@@ -181,7 +199,7 @@ void sn_output_close(sn_output *out) {
     if (!out) return;
     if (out->fd >= 0) {
         close(out->fd);
-        if (!out->committed && !out->nameless) unlink(out->aside);
+        if (!out->committed && !out->nameless && out->aside) unlink(out->aside);
     }
     sn_free(out->path);
     sn_free(out->aside);

@@ -186,10 +186,11 @@ sn_status sn_training_run(sn_training *t, sn_export *exported, sn_error *error) 
         report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0) || (r->save.minutes > 0 && sn_seconds() - saved >= 60 * r->save.minutes);
         if (!status) status = sn_metrics_add(&metrics, &report, error);
         if (!status && report.checkpoint) status = sn_checkpoint_write(r->save.folder, &t->trainer, &t->state, r->save.keep, error);
-        if (!status && report.checkpoint) status = sn_metrics_report(&metrics, r->save.folder, error), saved = sn_seconds();
+        if (!status && report.checkpoint && t->state.step < t->steps) status = sn_metrics_report(&metrics, r->save.folder, error), saved = sn_seconds();
         if (!status && t->hooks.on_step) t->hooks.on_step(t->hooks.context, &report);
         json_decref(report.samples);
     }
+    if (!status && t->state.step == t->steps) status = sn_metrics_report(&metrics, r->save.folder, error); /* also of a run that was killed before it */
     sn_metrics_close(&metrics);
     if (!status && stop && t->state.step < t->steps) return sn_fail(error, SN_ERROR_CANCELLED, "stopped after step %lld; the same command goes on from there", (long long)t->state.step);
     return status ? status : leave_result(t, exported, error);
