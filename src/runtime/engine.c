@@ -21,6 +21,7 @@ struct sn_program {
     sn_weight **params;
     sn_tensor *results;
     int num_results;
+    int *in_order; /* results by the step that makes them */
     sn_tensor *named; /* outputs that only the trace asked for */
     const char **names;
     int num_named;
@@ -110,6 +111,7 @@ static void free_program(sn_program *p) {
     sn_plan_free(p->plan);
     sn_free(p->params);
     sn_free(p->results);
+    sn_free(p->in_order);
     sn_free(p->named);
     sn_free(p->names);
     sn_free(p);
@@ -162,6 +164,17 @@ static sn_status bind_params(sn_program *p, const sn_graph *g, sn_store *store, 
     return SN_OK;
 }
 
+static sn_status order_results(sn_program *p, const sn_graph *g, sn_error *error) {
+    p->in_order = sn_alloc((size_t)p->num_results + 1, sizeof *p->in_order);
+    if (!p->in_order) return sn_fail_memory(error);
+    for (int i = 0; i < p->num_results; i++) {
+        int at = i;
+        for (; at > 0 && g->nodes[p->results[p->in_order[at - 1]]].base > g->nodes[p->results[i]].base; at--) p->in_order[at] = p->in_order[at - 1];
+        p->in_order[at] = i;
+    }
+    return SN_OK;
+}
+
 static sn_status build_program(sn_engine *e, const sn_program_key *key, sn_build *build, const void *context, sn_store *store,
                                const char *const *results, int num_results, sn_program *p, sn_error *error) {
     sn_graph *g = sn_graph_new();
@@ -178,6 +191,7 @@ static sn_status build_program(sn_engine *e, const sn_program_key *key, sn_build
         p->results[i] = outputs[n++] = sn_contiguous(g, sn_find(g, results[i]));
         if (!p->results[i] && !g->error.status) status = sn_fail(error, SN_ERROR_USAGE, "the graph of %s has no result %s", key->part, results[i]);
     }
+    if (!status && !g->error.status) status = order_results(p, g, error);
     size_t num_names = g->num_names;
     for (size_t i = 0; i < num_names && !status && e->trace; i++)
         if (sn_trace_wants(e->trace, g->names[i].name)) {
@@ -252,6 +266,9 @@ typedef struct run_job {
     sn_program *program;
     sn_bindings bindings;
     float *const *results;
+    sn_on_result *on_result;
+    void *context;
+    int given; /* results so far, of those in order */
     sn_error *error;
     sn_status status;
 } run_job;
@@ -271,6 +288,20 @@ static sn_status prepare(sn_engine *e, sn_program *p, sn_error *error) {
     return SN_OK;
 }
 
+/* Hands out the results that are made by steps up to that of t. Steps run in the order of their tensors. */
+static void give_results(void *context, const sn_run *run, sn_tensor t) {
+    run_job *j = context;
+    const sn_program *p = j->program;
+    for (; j->given < p->num_results; j->given++) {
+        int i = p->in_order[j->given];
+        sn_tensor result = p->results[i];
+        if (p->plan->graph->nodes[result].base > t) return;
+        if (!j->results || !j->results[i]) continue;
+        memcpy(j->results[i], sn_run_data(run, result), (size_t)sn_shape_count(sn_program_result_shape(p, i)) * sizeof(float));
+        if (j->on_result) j->on_result(j->context, i);
+    }
+}
+
 static void run_on_thread(void *context) {
     run_job *j = context;
     sn_program *p = j->program;
@@ -278,9 +309,7 @@ static void run_on_thread(void *context) {
     if (!j->status) j->status = sn_plan_run(p->plan, &j->bindings, j->engine->memory, j->error);
     if (j->status) return;
     sn_run run = {.plan = p->plan, .bind = &j->bindings, .memory = j->engine->memory};
-    for (int i = 0; i < p->num_results; i++)
-        if (j->results && j->results[i])
-            memcpy(j->results[i], sn_run_data(&run, p->results[i]), (size_t)sn_shape_count(sn_program_result_shape(p, i)) * sizeof(float));
+    give_results(j, &run, (sn_tensor)p->plan->graph->num_nodes);
     for (int i = 0; i < p->num_named && j->engine->trace; i++)
         sn_trace_put(j->engine->trace, p->names[i], SN_TYPE_F32, p->plan->graph->nodes[p->named[i]].shape, sn_run_data(&run, p->named[i]));
 }
@@ -291,8 +320,9 @@ static void count_run(sn_engine *e, sn_program *p, int change) {
     pthread_mutex_unlock(&e->programs_lock);
 }
 
-static sn_status run_program(sn_engine *e, sn_program *p, const sn_bindings *bindings, float *const *results, sn_error *error) {
-    run_job j = {.engine = e, .program = p, .results = results, .error = error, .bindings = *bindings};
+static sn_status run_program(sn_engine *e, sn_program *p, const sn_bindings *bindings, float *const *results, sn_on_result *on_result, void *context, sn_error *error) {
+    run_job j = {.engine = e, .program = p, .results = results, .on_result = on_result, .context = context, .error = error, .bindings = *bindings};
+    if (on_result) j.bindings.finished = give_results, j.bindings.listener = &j;
     if (e->profile) j.bindings.observe = sn_profile_step, j.bindings.observer = e->profile;
     count_run(e, p, 1);
     submit(e, run_on_thread, &j);
@@ -302,10 +332,14 @@ static sn_status run_program(sn_engine *e, sn_program *p, const sn_bindings *bin
 
 sn_status sn_engine_run(sn_engine *e, sn_program *p, const void *const *inputs, sn_kv_cache *cache, const atomic_bool *cancel,
                         float *const *results, sn_error *error) {
-    return run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params, .cache = cache, .cancel = cancel}, results, error);
+    return run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params, .cache = cache, .cancel = cancel}, results, NULL, NULL, error);
+}
+
+sn_status sn_engine_run_listening(sn_engine *e, sn_program *p, const void *const *inputs, float *const *results, sn_on_result *on_result, void *context, sn_error *error) {
+    return run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params}, results, on_result, context, error);
 }
 
 sn_status sn_engine_check(sn_engine *e, sn_program *p, const void *const *inputs, sn_kv_cache *cache, sn_error *error) {
-    sn_status status = run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params, .cache = cache, .check = true}, NULL, error);
+    sn_status status = run_program(e, p, &(sn_bindings){.inputs = inputs, .params = p->params, .cache = cache, .check = true}, NULL, NULL, NULL, error);
     return status ? status : sn_fail(error, SN_ERROR_NUMERIC, "a result was not finite, but not when it was computed again");
 }

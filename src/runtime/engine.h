@@ -55,6 +55,11 @@ void sn_engine_forget(sn_engine *engine, const void *owner);
 /* Runs it: inputs in the order in which the graph made them; results are copied to results[i] where not NULL. */
 sn_status sn_engine_run(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache,
                         const atomic_bool *cancel, float *const *results, sn_error *error);
+/* The same, and `on_result` is called for each result that results[] takes, on the compute thread, as soon as its value is there:
+ * most of the graph may still have to run. */
+typedef void sn_on_result(void *context, int result);
+sn_status sn_engine_run_listening(sn_engine *engine, sn_program *program, const void *const *inputs, float *const *results, sn_on_result *on_result,
+                                  void *context, sn_error *error);
 /* The same, looking for the first step whose result is not finite: its name is the error. */
 sn_status sn_engine_check(sn_engine *engine, sn_program *program, const void *const *inputs, sn_kv_cache *cache, sn_error *error);
 

@@ -314,6 +314,7 @@ sn_status sn_plan_run(const sn_plan *plan, const sn_bindings *bindings, char *me
             part.first_row += piece;
         } while (piece && part.first_row < rows && !status);
         for (size_t i = s; i < end && bindings->observe && !status; i++) bindings->observe(bindings->observer, &run, plan->steps[i], seconds[i - s]);
+        for (size_t i = s; i < end && bindings->finished && !status; i++) bindings->finished(bindings->listener, &run, plan->steps[i]);
     }
     return status;
 }

@@ -60,6 +60,9 @@ typedef struct sn_bindings {
     /* Called behind each step with the time it took; may be NULL. */
     void (*observe)(void *observer, const sn_run *run, sn_tensor t, double seconds);
     void *observer;
+    /* Called behind each step, in their order, while later ones have still to run; may be NULL. */
+    void (*finished)(void *listener, const sn_run *run, sn_tensor t);
+    void *listener;
 } sn_bindings;
 
 struct sn_run {

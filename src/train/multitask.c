@@ -179,14 +179,10 @@ sn_status sn_multitask_gradients(sn_trainer *t, const sn_multitask *b, bool add,
     if (!status && !results) status = sn_fail_memory(error);
     float *const own[] = {&losses->captioning, &losses->query, &losses->contrastive, &losses->total, p.similarity};
     for (int i = 0; i < OWN && !status; i++) results[i] = own[i];
-    for (size_t i = 0; i < t->count && !status; i++) {
-        if (!(results[i + OWN] = sn_trainer_place(&t->trainables[i], add))) status = sn_fail_memory(error);
-        t->trainables[i].reached = true;
-    }
+    for (size_t i = 0; i < t->count; i++) t->trainables[i].reached = true;
     if (!status) status = program_of(t, &p.context, p.names, &program, error);
-    if (!status) status = sn_engine_run(t->model->engine, program, p.inputs, NULL, NULL, results, error);
+    if (!status) status = sn_trainer_run(t, program, p.inputs, results, OWN, add, error);
     if (!status) {
-        sn_trainer_take(t, add);
         losses->picture_found = found(p.similarity, b->pictures, true), losses->caption_found = found(p.similarity, b->pictures, false);
     }
     sn_arena_free(p.arena);

@@ -11,7 +11,7 @@
 
 static bool keep_master(sn_trainable *t, sn_error *error, sn_status *status) {
     sn_weight *w = &t->entry->weight;
-    t->stored = w->type, t->count = sn_shape_count(&w->shape);
+    t->stored = w->type, t->count = t->own_count = sn_shape_count(&w->shape);
     t->value = sn_alloc((size_t)t->count, sizeof(float));
     t->gradient = sn_alloc((size_t)t->count, sizeof(float));
     t->moments.m = sn_alloc((size_t)t->count, sizeof(float));
@@ -247,17 +247,30 @@ static void mask_rows(const sn_trainable *t, float *gradient) {
     }
 }
 
-float *sn_trainer_place(sn_trainable *learner, bool add) {
-    if (add && !learner->pass) learner->pass = sn_alloc((size_t)learner->count, sizeof *learner->pass);
-    return add ? learner->pass : learner->gradient;
+typedef struct taker {
+    sn_trainer *trainer;
+    int first;
+    bool add;
+} taker;
+
+/* A gradient of the pass is there: what does not learn is left out, what came before is added. */
+static void take_gradient(void *context, int result) {
+    const taker *k = context;
+    if (result < k->first) return;
+    sn_trainable *t = &k->trainer->trainables[result - k->first];
+    mask_rows(t, k->add ? t->pass : t->gradient);
+    for (int64_t j = 0; k->add && j < t->count; j++) t->gradient[j] += t->pass[j];
+    if (k->trainer->on_gradient) k->trainer->on_gradient(k->trainer->listener, (size_t)(result - k->first));
 }
 
-void sn_trainer_take(sn_trainer *t, bool add) {
+sn_status sn_trainer_run(sn_trainer *t, sn_program *program, const void *const *inputs, float **results, int first, bool add, sn_error *error) {
+    taker k = {t, first, add};
     for (size_t i = 0; i < t->count; i++) {
         sn_trainable *p = &t->trainables[i];
-        mask_rows(p, add ? p->pass : p->gradient);
-        for (int64_t j = 0; add && j < p->count; j++) p->gradient[j] += p->pass[j];
+        if (add && !p->pass && !(p->pass = sn_alloc((size_t)p->count, sizeof *p->pass))) return sn_fail_memory(error);
+        results[(size_t)first + i] = add ? p->pass : p->gradient;
     }
+    return sn_engine_run_listening(t->model->engine, program, inputs, results, take_gradient, &k, error);
 }
 
 sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, float *loss, sn_error *error) {
@@ -269,16 +282,14 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, flo
     if (!status && !results) status = sn_fail_memory(error);
     for (size_t i = 0; i < t->count && !status; i++) {
         sn_trainable *learner = &t->trainables[i];
-        if (!(results[i + 1] = sn_trainer_place(learner, add))) status = sn_fail_memory(error);
         learner->reached = (add && learner->reached) || !learner->by_media || p.batch.media > 0;
     }
     if (!status) results[0] = loss;
     if (!status) status = program_of(t, &p.batch, p.names, &program, error);
     sn_trace *trace = sn_engine_trace(engine);
     if (trace && !status) trace->row_starts = p.starts, trace->rows = pass->num_samples;
-    if (!status) status = sn_engine_run(engine, program, p.inputs, NULL, NULL, results, error);
+    if (!status) status = sn_trainer_run(t, program, p.inputs, results, 1, add, error);
     if (trace) trace->row_starts = NULL;
-    if (!status) sn_trainer_take(t, add);
     sn_arena_free(p.arena);
     return status;
 }
@@ -311,20 +322,27 @@ sn_status sn_trainer_memory(sn_trainer *t, int64_t tokens, int64_t rows, int64_t
 
 /* ---- the step ---- */
 
-double sn_trainer_norm(const sn_trainer *t) {
+double sn_trainer_squares(const sn_trainer *t) {
     double sum = 0;
-    for (size_t i = 0; i < t->count; i++)
-        for (int64_t j = 0; j < t->trainables[i].count && t->trainables[i].reached; j++) sum += (double)t->trainables[i].gradient[j] * (double)t->trainables[i].gradient[j];
-    return sqrt(sum);
+    for (size_t i = 0; i < t->count; i++) {
+        const sn_trainable *p = &t->trainables[i];
+        const float *gradient = p->gradient + p->own_first;
+        for (int64_t j = 0; j < p->own_count && p->reached; j++) sum += (double)gradient[j] * (double)gradient[j];
+    }
+    return sum;
 }
+
+double sn_trainer_norm(const sn_trainer *t) { return sqrt(sn_trainer_squares(t)); }
 
 /* A table of which a few rows learn: the others do not even decay. */
 static void update_rows(sn_trainable *p, const sn_optimizer_options *o, double lr, double decay, float clip) {
-    int64_t columns = p->entry->weight.columns;
+    int64_t columns = p->entry->weight.columns, own_end = p->own_first + p->own_count;
     for (int k = 0; k < p->num_rows; k++) {
-        int64_t at = p->rows[k] * columns;
-        sn_moments row = {p->moments.m + at, p->moments.v + at, p->moments.updates};
-        sn_optimizer_step(o, lr, decay, clip, p->value + at, p->gradient + at, columns, &row);
+        int64_t at = p->rows[k] * columns, end = at + columns < own_end ? at + columns : own_end;
+        if (at < p->own_first) at = p->own_first;
+        if (at >= end) continue;
+        sn_moments row = {p->moments.m + (at - p->own_first), p->moments.v + (at - p->own_first), p->moments.updates};
+        sn_optimizer_step(o, lr, decay, clip, p->value + at, p->gradient + at, end - at, &row);
     }
     p->moments.updates++;
 }
@@ -340,7 +358,7 @@ void sn_trainer_update(sn_trainer *t, const sn_optimizer_options *o, double fact
         /* biases and norms do not decay, as in Hugging Face's Trainer, unless a pattern says so */
         double decay = p->group && p->group->weight_decay >= 0 ? p->group->weight_decay : p->entry->weight.shape.rank > 1 ? o->weight_decay : 0;
         if (p->rows) update_rows(p, o, lr * factor, decay, clip);
-        else sn_optimizer_step(o, lr * factor, decay, clip, p->value, p->gradient, p->count, &p->moments);
+        else sn_optimizer_step(o, lr * factor, decay, clip, p->value + p->own_first, p->gradient + p->own_first, p->own_count, &p->moments);
     }
 }
 

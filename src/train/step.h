@@ -13,7 +13,8 @@ typedef struct sn_trainable {
     int64_t count;
     float *value, *gradient;
     float *pass; /* gradient of one pass, where several are added up */
-    sn_moments moments;
+    int64_t own_first, own_count; /* the values that this process moves: all, unless several share the work (train/share.h) */
+    sn_moments moments; /* of those */
     const int32_t *rows; /* only these rows learn (new tokens of a table); NULL = all */
     int num_rows;
     bool by_media; /* reached through pictures only: a step of texts leaves it alone */
@@ -29,6 +30,9 @@ typedef struct sn_trainer {
     sn_lora_place lora; /* r 0 = no low-rank updates */
     bool recompute;   /* blocks are computed again in the backward pass: less memory, the same numbers */
     int64_t step;
+    /* Called on the compute thread as soon as the gradient of a trainable is whole, while the pass still runs; may be NULL. */
+    void (*on_gradient)(void *listener, size_t trainable);
+    void *listener;
 } sn_trainer;
 
 /* Gives every parameter that learns an f32 master in the model's store. With low-rank updates the parts that hold their
@@ -43,10 +47,9 @@ int64_t sn_sample_learnt(const sn_sample *sample);
 /* First: low-rank updates, blocks computed again. Last: gradients of the loss [1] by all that learns, named grad.*. */
 void sn_trainer_begin(sn_graph *g, const sn_trainer *trainer);
 void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *trainer, sn_tensor loss);
-/* Where results named grad.* go: into the gradients themselves, or with `add` into place of one pass, which
- * sn_trainer_take then adds. */
-float *sn_trainer_place(sn_trainable *trainable, bool add);
-void sn_trainer_take(sn_trainer *trainer, bool add);
+/* Runs a program whose results from number `first` on are the gradients, named grad.* in the order of the trainables; results[]
+ * has their places, which are filled in here. With `add` they are added to those there are. Each is told to on_gradient. */
+sn_status sn_trainer_run(sn_trainer *trainer, sn_program *program, const void *const *inputs, float **results, int first, bool add, sn_error *error);
 
 /* One pass: pixels [pictures, 3, H, W] in the order of the samples' media. loss = sum over the labelled tokens / count,
  * gradients likewise, added to those there are with `add`. count is that of the whole step (all passes, all processes),
@@ -64,7 +67,9 @@ sn_status sn_trainer_find_bad(sn_trainer *trainer, const sn_pass *pass, sn_error
 /* Bytes of the values inside such a pass over that many tokens, rows and pictures. Nothing runs. */
 sn_status sn_trainer_memory(sn_trainer *trainer, int64_t tokens, int64_t rows, int64_t pictures, size_t *bytes, sn_error *error);
 
-/* Joint norm of the gradients, before clipping; then one step of the optimizer as torch does it. */
+/* Joint norm of the gradients, before clipping; then one step of the optimizer as torch does it. Squares: of what this
+ * process moves. */
+double sn_trainer_squares(const sn_trainer *trainer);
 double sn_trainer_norm(const sn_trainer *trainer);
 void sn_trainer_update(sn_trainer *trainer, const sn_optimizer_options *options, double factor, double norm);
 
