@@ -84,6 +84,6 @@ int main(int argc, char **argv) {
         sn_fail(&error, SN_ERROR_USAGE, "there is no command %s; `sensorium --help` lists them", name);
     }
     if (!status) status = sn_print_status(&error);
-    if (status && status != SN_ERROR_CANCELLED) fprintf(stderr, "sensorium: error: %s\n", error.message);
+    if (status && status != SN_ERROR_CANCELLED && error.message[0]) fprintf(stderr, "sensorium: error: %s\n", error.message);
     return exit_code(status);
 }

@@ -2,6 +2,7 @@
 #include "cli/command.h"
 #include "train/run.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,15 +15,42 @@ static void on_signal(int number) {
     atomic_store(&cancelled, true);
 }
 
+/* What a process says when it is told to end while it works with others. Two, so that one is always whole; `latest` is the one to say. */
+static char farewells[2][512];
+static atomic_int latest;
+static atomic_bool speaks;
+static atomic_long first_process; /* rank 0's, for rank 1, which speaks where that is gone; 0 = this one is it */
+
+/* mpirun sends this to the others when one of them died, and when it is to end itself; it kills them a second later. */
+static void on_end(int number) {
+    (void)number;
+    const char *text = farewells[atomic_load(&latest)];
+    pid_t first = (pid_t)atomic_load(&first_process);
+    if (atomic_load(&speaks) && !atomic_load(&cancelled) && (!first || kill(first, 0) != 0)) (void)!write(2, text, strlen(text));
+    atomic_store(&cancelled, true);
+}
+
 typedef struct view {
-    bool terminal, json, dry;
-    int64_t skipped, samples;
+    bool terminal, json, dry, first; /* first: rank 0, which speaks for all */
+    const char *folder;
+    int64_t skipped, samples, saved; /* samples, and of those listed; the step of the last checkpoint, 0 = none */
 } view;
 
+/* Rank 0 says it, and rank 1 in case that rank 0 is the one that died. */
+static void prepare_farewell(view *v, int64_t step) {
+    v->saved = step;
+    int next = 1 - atomic_load(&latest);
+    char *text = farewells[next];
+    if (step) snprintf(text, sizeof farewells[0], "sensorium: error: the run is ended from outside, or one of its processes has died; the last whole checkpoint is %s/step-%" PRId64 "; the same command goes on from there\n", v->folder, step);
+    else snprintf(text, sizeof farewells[0], "sensorium: error: the run is ended from outside, or one of its processes has died; there is no checkpoint yet\n");
+    atomic_store(&latest, next);
+}
+
 static void on_step(void *context, const sn_step_report *r) {
-    const view *v = context;
+    view *v = context;
     double left = r->seconds * (double)(r->steps - r->step);
-    if (v->json) return;
+    if (r->checkpoint) prepare_farewell(v, r->step);
+    if (v->json || !v->first) return;
     printf("%sstep %lld/%lld  loss %.6f", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss.total);
     for (int i = 0; i < r->loss.count; i++) printf("  %s %.4f", r->loss.part[i].name, r->loss.part[i].value);
     printf("  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left%s", r->grad_norm, r->lr, r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left, v->terminal && !r->checkpoint ? "" : "\n");
@@ -61,6 +89,7 @@ static void print_survey(const sn_training *t, const sn_data_report *d, double s
     printf("%-22s%lld (%.1f a sample), longest sample %lld positions, %lld cut\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest, (long long)d->cut);
     printf("%-22s%lld of %u samples (%u a pass), %lld done\n", "steps", (long long)t->steps, t->recipe->batch.size, t->recipe->batch.micro, (long long)t->state.step);
     print_sources(&t->state.mixture);
+    if (sn_ranks_count(t->hooks.ranks) > 1) printf("%-22s%d, %d threads each\n", "processes", sn_ranks_count(t->hooks.ranks), sn_engine_threads(t->engine));
     if (seconds > 0) printf("%-22s%.3g s a step, %.3g h for the steps that are left (from one pass)\n", "time", seconds, seconds * (double)(t->steps - t->state.step) / 3600);
 }
 
@@ -70,31 +99,68 @@ static void print_export(const sn_training *t, const sn_export *exported, bool j
     if (!json && exported->lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported->lost);
 }
 
-/* Looks at all samples, and at one pass where nothing shall be run; whether the run may begin. */
-static sn_status look(sn_training *t, const view *v, sn_error *error) {
-    sn_data_report data;
-    sn_error few = {0};
-    double seconds = 0;
-    sn_status status = sn_training_survey(t, v->dry, &data, error), unfit = status ? status : sn_training_check_data(t, &data, &few);
-    if (!status && v->dry) status = sn_training_time(t, &seconds, error);
-    if (status) return status;
-    if (!v->json) print_survey(t, &data, seconds);
-    if (unfit && !v->dry) return sn_fail(error, unfit, "%s", few.message);
-    if (unfit) fprintf(stderr, "sensorium: the run would not begin: %s\n", few.message);
-    if (v->json && v->dry)
+static void print_look(const sn_training *t, const view *v, const sn_data_report *d, double seconds) {
+    if (!v->json) print_survey(t, d, seconds);
+    else if (v->dry)
         printf("{\"samples\": %lld, \"usable\": %lld, \"without_labels\": %lld, \"broken\": %lld, \"cut\": %lld, \"learnt\": %lld, \"pictures\": %lld, \"steps\": %lld, \"seconds_per_step\": %.4g, \"pass_memory\": %zu}\n",
-               (long long)data.samples, (long long)data.usable, (long long)data.without_labels, (long long)data.broken, (long long)data.cut, (long long)data.learnt, (long long)data.pictures, (long long)t->steps, seconds,
-               data.pass_memory);
-    return SN_OK;
+               (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken, (long long)d->cut, (long long)d->learnt, (long long)d->pictures, (long long)t->steps, seconds,
+               d->pass_memory);
 }
 
-static sn_status train(sn_training *t, const view *v, sn_export *exported, sn_error *error) {
+/* Looks at all samples, and at one pass where nothing shall be run; whether the run may begin. Of several processes the first
+ * looks for all. */
+static sn_status look(sn_training *t, const view *v, sn_error *error) {
+    sn_data_report data = {0};
+    sn_error few = {0};
+    double seconds = 0;
+    sn_status status = v->first ? sn_training_survey(t, v->dry, &data, error) : SN_OK, unfit = status || !v->first ? status : sn_training_check_data(t, &data, &few);
+    status = sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error);
+    if (!status && v->dry) status = sn_training_time(t, &seconds, error);
+    if (!status && v->first) print_look(t, v, &data, seconds);
+    if (!status && unfit && !v->dry) status = sn_fail(error, unfit, "%s", few.message);
+    else if (!status && unfit) fprintf(stderr, "sensorium: the run would not begin: %s\n", few.message);
+    return sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error);
+}
+
+/* What to say where the run is ended from outside is known before it begins. */
+static sn_status prepare_end(view *v, const sn_training *t, sn_error *error) {
+    int64_t process = getpid();
+    sn_status status = sn_ranks_tell(t->hooks.ranks, &process, error);
+    atomic_store(&first_process, v->first ? 0 : (long)process);
+    prepare_farewell(v, t->state.step);
+    atomic_store(&speaks, sn_ranks_count(t->hooks.ranks) > 1 && sn_ranks_rank(t->hooks.ranks) < 2);
+    return status;
+}
+
+static sn_status train(sn_training *t, view *v, sn_export *exported, sn_error *error) {
     sn_status status = look(t, v, error);
+    if (!status && !v->dry) status = prepare_end(v, t, error);
     if (status || v->dry) return status;
     signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    signal(SIGUSR1, on_signal); /* mpirun passes it on to all */
+    signal(SIGTERM, on_end);
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond its limit is an error like a full disk */
-    return sn_training_run(t, exported, error);
+    status = sn_training_run(t, exported, error);
+    sn_error inner = *error;
+    if (status && !sn_ranks_agreed(t->hooks.ranks) && v->saved) sn_fail(error, status, "%s; the last whole checkpoint is %s/step-%" PRId64, inner.message, v->folder, v->saved);
+    return status;
+}
+
+/* Everything from the recipe on, for one of the processes that train together. */
+static sn_status run_recipe(const sn_arguments *a, const sn_recipe *recipe, int threads, sn_ranks *ranks, sn_error *error) {
+    bool only_export = sn_argument_given(a, "export"), fresh = sn_argument_given(a, "fresh");
+    view v = {.terminal = isatty(1) && sn_ranks_count(ranks) == 1, .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run"), .first = sn_ranks_rank(ranks) == 0, .folder = recipe->save.folder};
+    if (only_export && (v.dry || fresh)) return sn_fail(error, SN_ERROR_USAGE, "--export: leaves a checkpoint as the result; --%s does not go with it", v.dry ? "dry-run" : "fresh");
+    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled, .ranks = ranks, .timeline = sn_argument(a, "timeline")};
+    sn_training training;
+    sn_status status = sn_training_open(recipe, threads, fresh, &hooks, &training, error);
+    if (status) return status;
+    sn_export exported = {0};
+    status = only_export ? sn_training_export(&training, &exported, error) : train(&training, &v, &exported, error);
+    if (!status && exported.path) print_export(&training, &exported, v.json);
+    sn_free(exported.path);
+    sn_training_close(&training);
+    return status;
 }
 
 static sn_status run(const sn_arguments *a, sn_error *error) {
@@ -102,24 +168,17 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     int num_set = 0;
     for (const char *value; num_set < 64 && (value = sn_argument_at(a, "set", num_set)); num_set++) set[num_set] = value;
     int64_t threads = 0;
-    view v = {.terminal = isatty(1), .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run")};
-    bool only_export = sn_argument_given(a, "export"), fresh = sn_argument_given(a, "fresh");
-    if (only_export && (v.dry || fresh)) return sn_fail(error, SN_ERROR_USAGE, "--export: leaves a checkpoint as the result; --%s does not go with it", v.dry ? "dry-run" : "fresh");
-    sn_recipe *recipe;
-    sn_status status = sn_argument_integer(a, "threads", 1, 1024, &threads, error);
-    if (!status) status = sn_recipe_read(a->plain[0], set, num_set, &recipe, error);
+    sn_recipe *recipe = NULL;
+    sn_ranks *ranks;
+    sn_status status = sn_ranks_open(&ranks, error);
     if (status) return status;
-    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled};
-    sn_training training;
-    if ((status = sn_training_open(recipe, (int)threads, fresh, &hooks, &training, error))) {
-        sn_recipe_free(recipe);
-        return status;
-    }
-    sn_export exported = {0};
-    status = only_export ? sn_training_export(&training, &exported, error) : train(&training, &v, &exported, error);
-    if (!status && exported.path) print_export(&training, &exported, v.json);
-    sn_free(exported.path);
-    sn_training_close(&training);
+    status = sn_argument_integer(a, "threads", 1, 1024, &threads, error);
+    if (!status) status = sn_recipe_read(a->plain[0], set, num_set, &recipe, error);
+    status = sn_ranks_agree(ranks, status, NULL, 0, error);
+    if (!status) status = run_recipe(a, recipe, sn_ranks_threads(ranks, (int)threads), ranks, error);
+    /* what all agree on rank 0 says; what this process met alone, lost touch or out of memory, it says itself */
+    if (sn_ranks_agreed(ranks) && sn_ranks_rank(ranks) > 0) error->message[0] = 0;
+    sn_ranks_close(ranks);
     sn_recipe_free(recipe);
     return status;
 }
@@ -129,7 +188,8 @@ static const sn_option options[] = {
     {"dry-run", 0, NULL, "check everything, print what would be trained, and stop"},
     {"export", 0, NULL, "leave the newest checkpoint as the result, and run no more steps"},
     {"fresh", 0, NULL, "begin at step 0 even if save.folder holds a checkpoint"},
-    {"threads", 0, "N", "threads that compute (default: all)"},
+    {"threads", 0, "N", "threads that compute, in each process (default: all; several processes on one machine share them out)"},
+    {"timeline", 0, "FILE", "write what the first steps do when, as trace events that browsers draw"},
     {"json", 0, NULL, "results as JSON"},
     {0},
 };
@@ -138,5 +198,6 @@ static const sn_option *const tables[] = {options, NULL};
 const sn_command sn_command_train = {
     .name = "train", .summary = "one stage of a paper's training, resumable", .plain = "RECIPE", .min_plain = 1, .max_plain = 1,
     .details = "RECIPE is a YAML file (recipes/ holds the papers' own). A run goes on from the newest checkpoint in its\n"
-               "save.folder; Ctrl-C ends it after the present step with a checkpoint.",
+               "save.folder; Ctrl-C ends it after the present step with a checkpoint. Under `mpirun -n N` N processes share each\n"
+               "step's samples and the optimizer's state; the losses are those of one process.",
     .example = "sensorium train recipes/llava-stage1.yaml --dry-run", .tables = tables, .run = run};

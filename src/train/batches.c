@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "media/image.h"
+#include "train/exchange.h"
 #include "train/objective.h"
 
 #include <errno.h>
@@ -115,8 +116,10 @@ static void load(const sn_training *t, sn_depth depth, sn_loaded *out) {
 static void skip(sn_training *t, const sn_loaded *l) {
     char name[64];
     snprintf(name, sizeof name, "number %lld", (long long)l->draw.number);
-    if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, l->id ? l->id : name, l->error.message);
-    t->state.skipped++;
+    const char *id = l->id ? l->id : name;
+    if (t->skips) json_array_append_new(t->skips, json_pack("[s, s]", id, l->error.message)); /* rank 0 names it, and all count it */
+    else if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, id, l->error.message);
+    t->state.skipped += !t->skips;
 }
 
 /* Errors that are not the sample's. */
@@ -202,13 +205,31 @@ void sn_batch_free(sn_batch *b) {
     sn_batch_cut(b, 0);
     sn_free(b->samples);
     sn_free(b->pixels);
+    sn_free(b->learnt_of);
     json_decref(b->ids);
     *b = (sn_batch){0};
 }
 
+/* Whether a place belongs to this process: each has the same part of every step. */
+static bool own_place(const sn_training *t, int64_t place) {
+    unsigned from, to, at = (unsigned)(place % t->recipe->batch.size);
+    sn_exchange_places(t, t->recipe->batch.size, &from, &to);
+    return from <= at && at < to;
+}
+
+/* How many of the places from that one on, where a step begins, to the end of the run do. */
+static int64_t own_places(const sn_training *t, int64_t place) {
+    unsigned size = t->recipe->batch.size, from, to;
+    sn_exchange_places(t, size, &from, &to);
+    int64_t left = all_places(t) - place, rest = left % size;
+    return left / size * (to - from) + (rest <= from ? 0 : rest < to ? rest - from : to - from);
+}
+
 static sn_draw draw_ahead(void *context) {
     sn_training *t = context;
-    return sn_mixture_next(&t->ahead);
+    sn_draw draw = sn_mixture_next(&t->ahead);
+    while (!own_place(t, draw.place)) draw = sn_mixture_next(&t->ahead);
+    return draw;
 }
 
 static void load_pixels(const void *context, sn_loaded *out) { load(context, SN_DEPTH_PIXELS, out); }
@@ -219,7 +240,7 @@ static sn_status start_loader(sn_training *t, sn_error *error) {
     int workers = t->recipe->workers ? (int)t->recipe->workers : sn_cpu_count() / 4;
     size_t bytes = 3 * sizeof(float) * (size_t)t->model->image_size * (size_t)t->model->image_size + 1, fit = AHEAD_BYTES / bytes, ahead = 2 * (size_t)t->recipe->batch.size;
     t->ahead = t->state.mixture;
-    return sn_loader_open(&work, workers < 1 ? 1 : workers > MOST_WORKERS ? MOST_WORKERS : workers, (int)(ahead < fit ? ahead : fit), all_places(t) - t->ahead.state.place, &t->loader, error);
+    return sn_loader_open(&work, workers < 1 ? 1 : workers > MOST_WORKERS ? MOST_WORKERS : workers, (int)(ahead < fit ? ahead : fit), own_places(t, t->ahead.state.place), &t->loader, error);
 }
 
 sn_status sn_batch_load(sn_training *t, sn_batch *b, sn_error *error) {
@@ -230,7 +251,7 @@ sn_status sn_batch_load(sn_training *t, sn_batch *b, sn_error *error) {
     if (!status && !t->loader) status = start_loader(t, error);
     for (unsigned i = 0; i < size && !status && m->state.place < all_places(t); i++) {
         sn_loaded l;
-        sn_mixture_next(m);
+        if (!own_place(t, sn_mixture_next(m).place)) continue;
         sn_loader_take(t->loader, &l);
         if (l.status) {
             skip(t, &l);
@@ -253,11 +274,22 @@ void sn_data_rewind(sn_training *t, const sn_mixture_state *state) {
     t->loader = NULL, t->state.mixture.state = *state;
 }
 
+int sn_batch_next(const sn_training *t, const sn_batch *b, int from) {
+    int micro = (int)t->recipe->batch.micro, border = micro - (b->before + from) % micro;
+    return b->count - from < border ? b->count - from : border;
+}
+
+/* Tokens learnt in the pass of one process that holds that sample. */
+static int64_t learnt_around(const sn_batch *b, int micro, int sample) {
+    int64_t learnt = 0;
+    for (int i = sample - sample % micro; i < b->total && i < sample - sample % micro + micro; i++) learnt += b->learnt_of[i];
+    return learnt;
+}
+
 sn_status sn_batch_pass(const sn_training *t, const sn_batch *b, int from, int n, sn_pass *pass, sn_error *error) {
     size_t size = 3 * (size_t)t->model->image_size * (size_t)t->model->image_size;
-    int64_t learnt = 0;
     int pictures = 0;
-    for (int i = from; i < from + n; i++) pictures += b->samples[i].num_media, learnt += sn_sample_learnt(&b->samples[i]);
+    for (int i = from; i < from + n; i++) pictures += b->samples[i].num_media;
     float *pixels = sn_alloc((size_t)pictures * size + 1, sizeof *pixels);
     if (!pixels) return sn_fail_memory(error);
     for (int i = from, at = 0; i < from + n; i++) {
@@ -265,8 +297,8 @@ sn_status sn_batch_pass(const sn_training *t, const sn_batch *b, int from, int n
         at += b->samples[i].num_media;
     }
     /* every pass divides by the tokens of the whole step; by the rule of 2023, by its own and by the number of passes */
-    int micro = (int)t->recipe->batch.micro, passes = (b->count + micro - 1) / micro;
-    *pass = (sn_pass){.samples = b->samples + from, .num_samples = n, .pixels = pixels, .pictures = pictures, .count = t->recipe->loss.count ? (double)learnt * passes : (double)b->learnt};
+    int micro = (int)t->recipe->batch.micro, passes = (b->total + micro - 1) / micro;
+    *pass = (sn_pass){.samples = b->samples + from, .num_samples = n, .pixels = pixels, .pictures = pictures, .count = t->recipe->loss.count ? (double)learnt_around(b, micro, b->before + from) * passes : (double)b->learnt};
     return SN_OK;
 }
 

@@ -18,6 +18,9 @@ typedef struct sn_batch {
     json_t *ids; /* of the samples, for metrics.jsonl */
     int count;
     int64_t learnt, tokens;
+    /* of all processes together (train/exchange.h), one's own included: */
+    int total, before;   /* samples; those in front of one's own */
+    int64_t *learnt_of;  /* tokens learnt in each */
 } sn_batch;
 
 /* The samples of the next step; the mixture moves on behind them. Samples that cannot be used are missing from it. */
@@ -27,6 +30,8 @@ sn_status sn_training_check_skipped(const sn_training *training, sn_error *error
 void sn_batch_cut(sn_batch *batch, int count); /* keeps the first ones */
 void sn_batch_free(sn_batch *batch);
 
+/* The number of samples of the pass that begins with `from`. A pass of one process is cut where another's samples begin. */
+int sn_batch_next(const sn_training *training, const sn_batch *batch, int from);
 /* A pass of n samples from number `from` on, with their pictures side by side (sn_free pass.pixels). */
 sn_status sn_batch_pass(const sn_training *training, const sn_batch *batch, int from, int n, sn_pass *pass, sn_error *error);
 

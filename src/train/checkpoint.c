@@ -19,6 +19,17 @@ static const char *const kinds[] = {"value", "m", "v"};
 
 static float *part_of(const sn_trainable *t, int kind) { return kind == 0 ? t->value : kind == 1 ? t->moments.m : t->moments.v; }
 
+/* Moments of which other processes have pieces: one tensor at a time is whole, while it is written. */
+typedef struct gathering {
+    sn_share *share;
+    float *whole;
+} gathering;
+
+static const void *gather(void *context, size_t index, sn_error *error) {
+    const gathering *g = context;
+    return sn_share_collect(g->share, index / 3, index % 3 == 2, g->whole, error) ? NULL : g->whole;
+}
+
 static void remove_folder(const char *path) {
     DIR *dir = opendir(path);
     for (struct dirent *e; dir && (e = readdir(dir));) {
@@ -70,14 +81,19 @@ static void sync_folder(const char *path) {
     if (fd >= 0) fsync(fd), close(fd);
 }
 
-static sn_status write_parameters(const char *path, const sn_trainer *t, sn_error *error) {
+static sn_status write_parameters(const char *path, const sn_trainer *t, sn_share *share, sn_error *error) {
+    gathering g = {.share = share};
+    int64_t largest = 0;
     sn_arena *arena = sn_arena_new();
     sn_tensor_out *tensors = sn_alloc(3 * t->count + 1, sizeof *tensors);
     sn_status status = arena && tensors ? SN_OK : sn_fail_memory(error);
     for (size_t i = 0; i < t->count && !status; i++)
         for (int k = 0; k < 3; k++)
-            tensors[3 * i + (size_t)k] = (sn_tensor_out){sn_arena_format(arena, "%s/%s", kinds[k], t->trainables[i].entry->name), SN_TYPE_F32, t->trainables[i].entry->weight.shape, part_of(&t->trainables[i], k)};
-    if (!status) status = sn_safetensors_write(path, tensors, 3 * t->count, error);
+            tensors[3 * i + (size_t)k] = (sn_tensor_out){sn_arena_format(arena, "%s/%s", kinds[k], t->trainables[i].entry->name), SN_TYPE_F32, t->trainables[i].entry->weight.shape, share && k ? NULL : part_of(&t->trainables[i], k)};
+    for (size_t i = 0; i < t->count; i++) largest = t->trainables[i].count > largest ? t->trainables[i].count : largest;
+    if (!status && share && !(g.whole = sn_alloc((size_t)largest + 1, sizeof *g.whole))) status = sn_fail_memory(error);
+    if (!status) status = sn_safetensors_write_given(path, tensors, 3 * t->count, gather, &g, error);
+    sn_free(g.whole);
     sn_free(tensors);
     sn_arena_free(arena);
     return status;
@@ -103,21 +119,16 @@ static char *state_text(const sn_trainer *t, const sn_training_state *state) {
     return text;
 }
 
-sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, const sn_training_state *state, unsigned keep, sn_error *error) {
+static sn_status write_whole(const char *folder, const sn_trainer *t, sn_share *share, const sn_training_state *state, unsigned keep, sn_error *error) {
     char *whole = sn_format("%s/step-%" PRId64, folder, state->step), *part = sn_format("%s/step-%" PRId64 ".part", folder, state->step);
     char *parameters = part ? sn_path_join(part, "parameters.safetensors") : NULL, *json = part ? sn_path_join(part, "state.json") : NULL;
     char *text = state_text(t, state);
-    const char *bad = sn_trainer_bad_parameter(t);
-    if (bad) {
-        sn_free(whole), sn_free(part), sn_free(parameters), sn_free(json), free(text);
-        return sn_fail(error, SN_ERROR_NUMERIC, "step %" PRId64 ": %s holds values that are not finite; no checkpoint is written of it, the last one stays; a lower optimizer.lr may help", state->step, bad);
-    }
     sn_status status = whole && part && parameters && json && text ? SN_OK : sn_fail_memory(error);
     if (!status) {
         remove_folder(part);
         if (mkdir(part, 0755) != 0) status = sn_fail(error, SN_ERROR_IO, "%s: cannot write: %s", part, strerror(errno));
     }
-    if (!status) status = write_parameters(parameters, t, error);
+    if (!status) status = write_parameters(parameters, t, share, error);
     if (!status) status = sn_write_file(json, text, strlen(text), error);
     if (!status) {
         sync_folder(part);
@@ -166,6 +177,16 @@ static sn_status read_data(const char *path, const json_t *root, sn_mixture *m, 
     return status;
 }
 
+sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, sn_share *share, const sn_training_state *state, unsigned keep, sn_error *error) {
+    const char *bad = sn_trainer_bad_parameter(t);
+    if (bad) return sn_fail(error, SN_ERROR_NUMERIC, "step %" PRId64 ": %s holds values that are not finite; no checkpoint is written of it, the last one stays; a lower optimizer.lr may help", state->step, bad);
+    if (sn_share_rank(share) > 0) return sn_share_serve(share, error);
+    sn_error lost = {0};
+    sn_status status = write_whole(folder, t, share, state, keep, error);
+    if (sn_share_collect_end(share, &lost) && !status) status = sn_fail(error, lost.status, "%s", lost.message);
+    return status;
+}
+
 static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn_training_state *state, sn_error *error) {
     json_t *root;
     sn_status status = sn_json_file(path, 1 << 16, &root, error);
@@ -185,6 +206,12 @@ static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn
     return status;
 }
 
+/* The whole value, or what this process keeps of a moment. */
+static void take(sn_trainable *t, int kind, const float *whole) {
+    if (kind == 0) memcpy(t->value, whole, (size_t)t->count * sizeof *whole);
+    else memcpy(part_of(t, kind), whole + t->own_first, (size_t)t->own_count * sizeof *whole);
+}
+
 static sn_status read_parameters(const char *path, sn_trainer *t, sn_error *error) {
     sn_source *source;
     sn_status status = sn_source_open(path, &source, error);
@@ -197,7 +224,7 @@ static sn_status read_parameters(const char *path, sn_trainer *t, sn_error *erro
             if (!tensor || tensor->type != SN_TYPE_F32 || !sn_shape_equal(&tensor->shape, &t->trainables[i].entry->weight.shape))
                 status = sn_fail(error, SN_ERROR_INPUT, "%s: %s: missing or of another shape: not a whole checkpoint of this model", path, name);
             else
-                memcpy(part_of(&t->trainables[i], k), tensor->data, (size_t)t->trainables[i].count * sizeof(float));
+                take(&t->trainables[i], k, (const float *)(const void *)tensor->data);
         }
     if (!status && source->count != 3 * t->count) status = sn_fail(error, SN_ERROR_INPUT, "%s: found %zu tensors, expected %zu", path, source->count, 3 * t->count);
     sn_source_close(source);

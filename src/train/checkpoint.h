@@ -1,12 +1,13 @@
 /* Checkpoints: folders step-N that are whole or not there.
  *
  * A folder holds state.json and parameters.safetensors with, for every parameter that learns, its f32 master and
- * AdamW's two moments. It is written as step-N.part, synced, then renamed; the last `keep` stay. */
+ * AdamW's two moments, whole, however many processes hold pieces of them: any number goes on from it. It is written as
+ * step-N.part, synced, then renamed; the last `keep` stay. */
 #ifndef SN_TRAIN_CHECKPOINT_H
 #define SN_TRAIN_CHECKPOINT_H
 
 #include "train/mixture.h"
-#include "train/step.h"
+#include "train/share.h"
 
 typedef struct sn_training_state {
     int64_t step;    /* steps done */
@@ -15,7 +16,8 @@ typedef struct sn_training_state {
     sn_mixture mixture; /* its state is that after these steps */
 } sn_training_state;
 
-sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, const sn_training_state *state, unsigned keep, sn_error *error);
+/* Of several processes all call it, and rank 0 writes; share is NULL for one alone. */
+sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, sn_share *share, const sn_training_state *state, unsigned keep, sn_error *error);
 
 /* The newest whole checkpoint of the folder into the trainer; *found is false where there is none. One of another
  * recipe is an error. Unfinished ones are removed. */

@@ -6,9 +6,10 @@
 /* All passes of a step; with `look`, the first tensor that is not finite is the error. */
 static sn_status gradients(sn_training *t, const sn_batch *b, bool look, sn_losses *losses, sn_error *error) {
     sn_status status = SN_OK;
-    for (int from = 0; from < b->count && !status; from += (int)t->recipe->batch.micro) {
-        int n = b->count - from < (int)t->recipe->batch.micro ? b->count - from : (int)t->recipe->batch.micro;
+    for (int from = 0, n; from < b->count && !status; from += n) {
         sn_pass pass;
+        n = sn_batch_next(t, b, from);
+        if (!look && from + n == b->count) sn_share_last(t->share);
         float part = 0;
         if ((status = sn_batch_pass(t, b, from, n, &pass, error))) break;
         if (look) status = sn_trainer_find_bad(&t->trainer, &pass, error);
@@ -41,6 +42,8 @@ const sn_objective *sn_objective_find(const sn_training *t, sn_error *error) {
                          r->file, r->batch.micro, r->batch.size);
     if (!status && !found->contrast && (r->loss.contrast || r->loss.captioning || r->loss.retrieval || r->loss.joined))
         status = sn_fail(error, SN_ERROR_USAGE, "%s: loss: captioning, retrieval, joined and contrast belong to the stage multitask, not to %s", r->file, r->stage);
+    if (!status && found->contrast && sn_ranks_count(t->hooks.ranks) > 1)
+        status = sn_fail(error, SN_ERROR_SUPPORT, "stage %s compares the samples of a step with each other, which are in %d processes: it trains in one", r->stage, sn_ranks_count(t->hooks.ranks));
     if (!status && found->check) status = found->check(t, error);
     return status ? NULL : found;
 }

@@ -7,9 +7,11 @@
 #include "systems/compose.h"
 #include "systems/fromage_compose.h"
 #include "train/batches.h"
+#include "train/exchange.h"
 #include "train/objective.h"
 #include "train/report.h"
 #include "train/schedule.h"
+#include "train/timeline.h"
 
 #include <errno.h>
 #include <math.h>
@@ -19,6 +21,7 @@
 
 void sn_training_close(sn_training *t) {
     sn_data_close(t); /* its threads look at the rest */
+    sn_share_close(t->share);
     sn_trainer_close(&t->trainer);
     sn_free(t->groups);
     sn_model_close(t->model);
@@ -91,18 +94,22 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     if (!status) sn_engine_set_compute(out->engine, (sn_compute)r->compute);
     if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
     if (!status) status = sn_data_open(out, error);
-    if (!status) status = compose(out, fresh, &files, error);
+    if (!status && sn_ranks_rank(hooks->ranks) == 0) status = compose(out, fresh, &files, error);
+    status = sn_ranks_agree(hooks->ranks, status, NULL, 0, error); /* what rank 0 made is there now */
+    if (!status && sn_ranks_rank(hooks->ranks) > 0) status = compose(out, false, &files, error);
     if (!status) status = sn_model_open(out->engine, &files, &out->model, error);
     if (!status && !out->model->system->sample) status = sn_fail(error, SN_ERROR_SUPPORT, "%s cannot be trained", out->model->system->title);
     if (!status) status = read_learning(out, error);
     if (!status) status = open_trainer(out, error);
     if (!status && !(out->objective = sn_objective_find(out, error))) status = SN_ERROR_USAGE;
     if (!status) out->trainer.recompute = r->recompute;
+    if (!status) status = sn_share_open(hooks->ranks, &out->trainer, &out->share, error);
     uint64_t hash = sn_recipe_hash(r);
     if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
     if (!found) out->state.step = 0, out->state.skipped = 0, out->state.recipe = hash;
     if (!status) status = sn_data_resume(out, error);
     out->trainer.step = out->state.step;
+    status = sn_ranks_agree(hooks->ranks, status, NULL, 0, error);
     if (status) sn_training_close(out);
     return status;
 }
@@ -113,18 +120,51 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
 static sn_status not_finite(sn_training *t, const sn_batch *b, const sn_step_report *report, sn_error *error) {
     sn_error where = {0};
     sn_losses losses = {0};
-    t->objective->gradients(t, b, true, &losses, &where);
+    sn_status found = t->objective->gradients(t, b, true, &losses, &where);
+    if (sn_ranks_agree(t->hooks.ranks, found, NULL, 0, &where) == SN_OK) where = (sn_error){0};
     return sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g%s%s; the last checkpoint stays; a lower optimizer.lr may help", (long long)t->state.step + 1,
                    report->loss.total, report->grad_norm, where.message[0] ? "; " : "", where.message);
+}
+
+/* The present step's samples, on all processes or on none. */
+static sn_status load(sn_training *t, sn_batch *b, sn_error *error) {
+    *b = (sn_batch){0};
+    t->skips = t->share ? json_array() : NULL;
+    sn_status status = t->skips || !t->share ? sn_batch_load(t, b, error) : sn_fail_memory(error);
+    status = sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error);
+    if (!status) status = sn_exchange_batch(t, b, error);
+    json_decref(t->skips);
+    t->skips = NULL;
+    if (status) sn_batch_free(b);
+    return status;
+}
+
+/* Loss, gradients and their norm over all processes. */
+static sn_status learn(sn_training *t, const sn_batch *b, sn_step_report *report, double begun, sn_error *error) {
+    sn_error lost = {0};
+    sn_share_begin(t->share);
+    sn_status status = t->objective->gradients(t, b, false, &report->loss, error);
+    report->times.passes = sn_seconds() - begun;
+    if (sn_share_finish(t->share, &lost) && !status) status = sn_fail(error, lost.status, "%s", lost.message);
+    report->times.summed = sn_seconds() - begun;
+    sn_share_passes(t->share, &report->summing, &report->hidden);
+    if ((status = sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error))) return status;
+    double sums[2 + SN_MAX_LOSSES] = {report->loss.total, sn_trainer_squares(&t->trainer)};
+    for (int i = 0; i < SN_MAX_LOSSES; i++) sums[2 + i] = report->loss.part[i].value;
+    status = sn_ranks_sum(t->hooks.ranks, sums, 2 + SN_MAX_LOSSES, error);
+    report->loss.total = sums[0], report->grad_norm = sqrt(sums[1]);
+    for (int i = 0; i < SN_MAX_LOSSES; i++) report->loss.part[i].value = sums[2 + i];
+    if (!status && (!isfinite(report->loss.total) || !isfinite(report->grad_norm))) status = not_finite(t, b, report, error);
+    return status;
 }
 
 sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
     double begun = sn_seconds();
     sn_losses losses = {0};
+    int64_t skipped = t->state.skipped;
     sn_batch b;
     const sn_mixture_state before = t->state.mixture.state;
-    int64_t skipped = t->state.skipped;
-    sn_status status = sn_batch_load(t, &b, error);
+    sn_status status = load(t, &b, error);
     t->state.skipped = skipped;
     sn_data_rewind(t, &before);
     if (status) return status;
@@ -142,16 +182,16 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
                               .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
     sn_batch b;
-    sn_status status = sn_batch_load(t, &b, error);
+    sn_status status = load(t, &b, error);
     if (status) return status;
     status = sn_training_check_skipped(t, error);
-    *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.count == 0};
-    if (!status && b.count) status = t->objective->gradients(t, &b, false, &report->loss, error);
-    report->grad_norm = b.count && !status ? sn_trainer_norm(&t->trainer) : 0;
-    if (!status && b.count && (!isfinite(report->loss.total) || !isfinite(report->grad_norm)))
-        status = not_finite(t, &b, report, error);
-    if (!status && b.count) sn_trainer_update(&t->trainer, &o, factor, report->grad_norm);
-    if (!status && b.count && t->objective->after_step) status = t->objective->after_step(&t->trainer, error);
+    *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.total == 0, .times.loaded = sn_seconds() - begun};
+    if (!status && b.total) status = learn(t, &b, report, begun, error);
+    if (!status && b.total) sn_trainer_update(&t->trainer, &o, factor, report->grad_norm);
+    report->times.updated = sn_seconds() - begun;
+    if (!status && b.total) status = sn_share_spread(t->share, error);
+    if (!status && b.total && t->objective->after_step) status = t->objective->after_step(&t->trainer, error);
+    report->times.spread = sn_seconds() - begun;
     sn_batch_free(&b);
     if (status) return status;
     t->state.step++;
@@ -169,29 +209,48 @@ static sn_status leave_result(sn_training *t, sn_export *out, sn_error *error) {
 sn_status sn_training_export(sn_training *t, sn_export *exported, sn_error *error) {
     *exported = (sn_export){0};
     if (t->state.step == 0) return sn_fail(error, SN_ERROR_USAGE, "%s: found no checkpoint to export; a run leaves one", t->recipe->save.folder);
-    return leave_result(t, exported, error);
+    sn_status status = sn_ranks_rank(t->hooks.ranks) == 0 ? leave_result(t, exported, error) : SN_OK;
+    return sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error);
+}
+
+/* A step with what is written of it. *stop: somebody wishes to end; *saved: when the last checkpoint was written. */
+static sn_status step_and_save(sn_training *t, sn_metrics *metrics, sn_timeline *timeline, bool *stop, double *saved, sn_error *error) {
+    const sn_recipe *r = t->recipe;
+    sn_ranks *ranks = t->hooks.ranks;
+    bool first = sn_ranks_rank(ranks) == 0;
+    double began = sn_seconds();
+    sn_step_report report = {0};
+    sn_status status = run_step(t, &report, error);
+    bool flags[SN_RANKS_FLAGS] = {t->hooks.cancel && atomic_load(t->hooks.cancel), first && r->save.minutes > 0 && sn_seconds() - *saved >= 60 * r->save.minutes};
+    if (!status && first) status = sn_metrics_add(metrics, &report, error);
+    status = sn_ranks_agree(ranks, status, flags, SN_RANKS_FLAGS, error);
+    *stop = flags[0];
+    report.checkpoint = *stop || flags[1] || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0);
+    if (!status && report.checkpoint) {
+        status = sn_checkpoint_write(r->save.folder, &t->trainer, t->share, &t->state, r->save.keep, error);
+        if (!status && first && t->state.step < t->steps) status = sn_metrics_report(metrics, r->save.folder, error);
+        status = sn_ranks_agree(ranks, status, NULL, 0, error);
+        *saved = sn_seconds();
+    }
+    if (!status && t->hooks.timeline) status = sn_timeline_add(timeline, t, &report, began, t->hooks.timeline, error);
+    if (!status && t->hooks.on_step) t->hooks.on_step(t->hooks.context, &report);
+    json_decref(report.samples);
+    return status;
 }
 
 sn_status sn_training_run(sn_training *t, sn_export *exported, sn_error *error) {
-    const sn_recipe *r = t->recipe;
-    sn_metrics metrics;
-    *exported = (sn_export){0};
-    sn_status status = sn_metrics_open(r->save.folder, t->state.step, &metrics, error);
-    bool stop = false;
+    sn_metrics metrics = {0};
+    sn_timeline timeline = {0};
+    bool first = sn_ranks_rank(t->hooks.ranks) == 0, stop = false;
     double saved = sn_seconds();
-    while (!status && t->state.step < t->steps && !stop) {
-        sn_step_report report = {0};
-        status = run_step(t, &report, error);
-        stop = t->hooks.cancel && atomic_load(t->hooks.cancel);
-        report.checkpoint = stop || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0) || (r->save.minutes > 0 && sn_seconds() - saved >= 60 * r->save.minutes);
-        if (!status) status = sn_metrics_add(&metrics, &report, error);
-        if (!status && report.checkpoint) status = sn_checkpoint_write(r->save.folder, &t->trainer, &t->state, r->save.keep, error);
-        if (!status && report.checkpoint && t->state.step < t->steps) status = sn_metrics_report(&metrics, r->save.folder, error), saved = sn_seconds();
-        if (!status && t->hooks.on_step) t->hooks.on_step(t->hooks.context, &report);
-        json_decref(report.samples);
-    }
-    if (!status && t->state.step == t->steps) status = sn_metrics_report(&metrics, r->save.folder, error); /* also of a run that was killed before it */
+    *exported = (sn_export){0};
+    sn_status status = first ? sn_metrics_open(t->recipe->save.folder, t->state.step, &metrics, error) : SN_OK;
+    status = sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error);
+    while (!status && t->state.step < t->steps && !stop) status = step_and_save(t, &metrics, &timeline, &stop, &saved, error);
+    if (!status && first && t->state.step == t->steps) status = sn_metrics_report(&metrics, t->recipe->save.folder, error); /* also of a run that was killed before it */
     sn_metrics_close(&metrics);
+    sn_timeline_free(&timeline);
     if (!status && stop && t->state.step < t->steps) return sn_fail(error, SN_ERROR_CANCELLED, "stopped after step %lld; the same command goes on from there", (long long)t->state.step);
-    return status ? status : leave_result(t, exported, error);
+    if (!status && first) status = leave_result(t, exported, error);
+    return sn_ranks_agree(t->hooks.ranks, status, NULL, 0, error);
 }

@@ -6,6 +6,12 @@
 #include "train/checkpoint.h"
 #include "train/loader.h"
 #include "train/recipe.h"
+#include "train/share.h"
+
+/* Seconds since a step began, when each part of it had ended. */
+typedef struct sn_step_times {
+    double loaded, passes, summed, updated, spread;
+} sn_step_times;
 
 /* A step's loss, and the parts that its objective tells apart: losses, shares that were right. */
 enum { SN_MAX_LOSSES = 8 };
@@ -27,6 +33,8 @@ typedef struct sn_step_report {
     double seconds;
     bool checkpoint;         /* one was written after it */
     json_t *samples;         /* their ids, borrowed */
+    sn_step_times times;
+    double summing, hidden;  /* several processes: seconds of summing gradients, and the part of them under the passes */
     bool empty;              /* no sample had anything to learn: nothing moved */
 } sn_step_report;
 
@@ -36,6 +44,10 @@ typedef struct sn_run_hooks {
     void (*on_skip)(void *context, const char *sample, const char *why);
     void (*on_sample)(void *context, const char *id, const sn_sample *sample, int64_t learnt); /* of a survey; may be NULL */
     const atomic_bool *cancel; /* ends the run after the present step, with a checkpoint */
+    /* Processes that train together, or NULL. Each calls everything below, on_step too; rank 0 writes, and names what is skipped. An error
+     * or a wish to stop of one is everybody's. */
+    sn_ranks *ranks;
+    const char *timeline; /* a file that gets what the first steps did when (train/timeline.h), or NULL */
 } sn_run_hooks;
 
 typedef struct sn_training {
@@ -48,6 +60,8 @@ typedef struct sn_training {
     char *composed; /* the folder of a model made of parts */
     sn_trainer trainer;
     const struct sn_objective *objective; /* train/objective.h */
+    sn_share *share; /* NULL = one process */
+    json_t *skips;   /* several processes, while they load: what this one skips, [name, why] */
     sn_dataset **sets;
     int num_sets;
     sn_loader *loader; /* started by the first step */

@@ -101,8 +101,12 @@ static sn_status find_media_only(sn_trainer *t, sn_error *error) {
     sn_lm_parameters(g, &t->model->lm);
     for (size_t i = 0; i < t->count; i++) {
         bool found = false;
-        for (size_t p = 0; p < g->num_params; p++) found |= strcmp(g->params[p].name, t->trainables[i].entry->name) == 0;
+        for (size_t p = 0; p < g->num_params; p++) {
+            if (strcmp(g->params[p].name, t->trainables[i].entry->name) != 0) continue;
+            found = true, t->trainables[i].depth = (int64_t)(t->count * p); /* the token table is the first, what pictures go through follows */
+        }
         t->trainables[i].by_media = !found;
+        if (!found) t->trainables[i].depth = (int64_t)i;
     }
     sn_graph_free(g);
     return SN_OK;

@@ -17,6 +17,7 @@ typedef struct sn_trainable {
     sn_moments moments; /* of those */
     const int32_t *rows; /* only these rows learn (new tokens of a table); NULL = all */
     int num_rows;
+    int64_t depth; /* the later a forward pass asks for it, the sooner a backward pass has its gradient */
     bool by_media; /* reached through pictures only: a step of texts leaves it alone */
     bool reached;  /* had a part in the present step */
 } sn_trainable;

@@ -13,7 +13,9 @@ static int by_size_and_name(const void *a, const void *b) {
     return size ? size : strcmp(x->name, y->name);
 }
 
-sn_status sn_safetensors_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error) {
+sn_status sn_safetensors_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error) { return sn_safetensors_write_given(path, tensors, count, NULL, NULL, error); }
+
+sn_status sn_safetensors_write_given(const char *path, const sn_tensor_out *tensors, size_t count, sn_tensor_give *give, void *context, sn_error *error) {
     const sn_tensor_out **order = sn_alloc(count + 1, sizeof *order);
     json_t *root = json_object();
     char *header = NULL;
@@ -49,7 +51,8 @@ sn_status sn_safetensors_write(const char *path, const sn_tensor_out *tensors, s
     for (size_t i = 0; i < count && !status; i++) {
         int64_t bytes = 0;
         sn_type_bytes(order[i]->type, sn_shape_count(&order[i]->shape), &bytes);
-        status = sn_output_write(out, order[i]->data, (size_t)bytes, error);
+        const void *data = order[i]->data || !give ? order[i]->data : give(context, (size_t)(order[i] - tensors), error);
+        status = data || !give ? sn_output_write(out, data, (size_t)bytes, error) : error->status;
     }
     if (!status) status = sn_output_commit(out, error);
     sn_output_close(out);

@@ -14,6 +14,10 @@ typedef struct sn_tensor_out {
 } sn_tensor_out;
 
 sn_status sn_safetensors_write(const char *path, const sn_tensor_out *tensors, size_t count, sn_error *error);
+/* The same for tensors that need not be in memory together: those without data are asked for when their turn comes; what is
+ * given (NULL = an error) is looked at until the next is asked for. */
+typedef const void *sn_tensor_give(void *context, size_t index, sn_error *error);
+sn_status sn_safetensors_write_given(const char *path, const sn_tensor_out *tensors, size_t count, sn_tensor_give *give, void *context, sn_error *error);
 
 /* The same as PyTorch's zip archive of a dictionary (torch.save), for tools that read nothing else; the dictionary lies
  * under the key `inside` of another one, or is the whole where that is NULL. */

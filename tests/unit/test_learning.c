@@ -227,7 +227,7 @@ static void test_not_finite(void **state) {
     assert_int_equal(sn_training_run(&t, &out, &p->error), SN_ERROR_NUMERIC);
     if (!strstr(p->error.message, "step 1") || !strstr(p->error.message, "decoder.layers.1.mlp.up.weight")) fail_msg("the error says: %s", p->error.message);
     t.state.step = 4;
-    assert_int_equal(sn_checkpoint_write(in(p, p->path, "run"), &t.trainer, &t.state, 2, &p->error), SN_ERROR_NUMERIC);
+    assert_int_equal(sn_checkpoint_write(in(p, p->path, "run"), &t.trainer, NULL, &t.state, 2, &p->error), SN_ERROR_NUMERIC);
     assert_false(sn_is_directory(in(p, p->path, "run/step-4")));
     sn_training_close(&t);
     sn_recipe_free(r);

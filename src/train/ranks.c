@@ -1,0 +1,243 @@
+/* MPI behind a dozen functions. Whether other processes were started beside this one is told by the environment that their
+ * launchers leave; a program that was started alone never initialises MPI, which would cost it a tenth of a second. */
+#include "train/ranks.h"
+
+#include "base/cpu.h"
+#include "base/memory.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A number that a launcher left, or 0. */
+static int launched(void) {
+    static const char *const counts[] = {"OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "MPI_LOCALNRANKS"};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (getenv(counts[i])) return atoi(getenv(counts[i]));
+    return 0;
+}
+
+#ifdef SN_HAS_MPI
+
+#include <mpi.h>
+
+struct sn_ranks {
+    int rank, count, local; /* local: those on this machine */
+    bool broken;            /* something could not be sent */
+    MPI_Comm comm;
+    MPI_Request sum;
+};
+
+static sn_status sent(sn_ranks *r, int code, sn_error *error) {
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length = 0;
+    if (code == MPI_SUCCESS) return SN_OK;
+    r->broken = true;
+    MPI_Error_string(code, text, &length);
+    return sn_fail(error, SN_ERROR_IO, "process %d of %d lost touch with the others: %s", r->rank, r->count, text);
+}
+
+sn_status sn_ranks_open(sn_ranks **out, sn_error *error) {
+    *out = NULL;
+    if (launched() < 2) return SN_OK;
+    sn_ranks *r = sn_alloc(1, sizeof *r);
+    if (!r) return sn_fail_memory(error);
+    int provided = 0;
+    MPI_Comm machine;
+    bool ok = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided) == MPI_SUCCESS && MPI_Comm_dup(MPI_COMM_WORLD, &r->comm) == MPI_SUCCESS;
+    if (ok) {
+        MPI_Comm_set_errhandler(r->comm, MPI_ERRORS_RETURN);
+        MPI_Comm_rank(r->comm, &r->rank);
+        MPI_Comm_size(r->comm, &r->count);
+        MPI_Comm_split_type(r->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
+        MPI_Comm_size(machine, &r->local);
+        MPI_Comm_free(&machine);
+    }
+    if (!ok || provided < MPI_THREAD_SERIALIZED || r->count != launched()) {
+        int count = r->count;
+        sn_free(r);
+        return sn_fail(error, SN_ERROR_SUPPORT, "found %d processes that were started together, MPI joins %d (threads: level %d); start them by the mpirun, or `srun --mpi=pmix`, of the MPI that this program was built with",
+                       launched(), count, provided);
+    }
+    *out = r;
+    return SN_OK;
+}
+
+/* A process that lost the others does not wait for them: that it ends without a goodbye tells what started them. */
+void sn_ranks_close(sn_ranks *r) {
+    if (!r) return;
+    if (!r->broken) {
+        MPI_Comm_free(&r->comm);
+        MPI_Finalize();
+    }
+    sn_free(r);
+}
+
+static int local_count(const sn_ranks *r) { return r->local; }
+
+static sn_status wire_least(sn_ranks *r, int64_t *values, int count, sn_error *error) { return sent(r, MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, MPI_MIN, r->comm), error); }
+static sn_status wire_sum(sn_ranks *r, double *values, int count, sn_error *error) { return sent(r, MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_SUM, r->comm), error); }
+static sn_status wire_send(sn_ranks *r, void *bytes, int count, int from, sn_error *error) { return sent(r, MPI_Bcast(bytes, count, MPI_BYTE, from, r->comm), error); }
+static sn_status wire_numbers(sn_ranks *r, int64_t own, int64_t *all, sn_error *error) { return sent(r, MPI_Allgather(&own, 1, MPI_INT64_T, all, 1, MPI_INT64_T, r->comm), error); }
+
+static sn_status wire_join(sn_ranks *r, const void *own, void *all, const int *pieces, const int *at, bool floats, sn_error *error) {
+    MPI_Datatype type = floats ? MPI_FLOAT : MPI_BYTE;
+    return sent(r, MPI_Allgatherv(own, pieces[r->rank], type, all, pieces, at, type, r->comm), error);
+}
+
+static sn_status wire_sum_pieces(sn_ranks *r, const float *values, float *own, const int *pieces, sn_error *error) {
+    return sent(r, MPI_Reduce_scatter(values, own, pieces, MPI_FLOAT, MPI_SUM, r->comm), error);
+}
+
+sn_status sn_ranks_sum_begin(sn_ranks *r, float *values, const int *pieces, sn_error *error) {
+    return sent(r, MPI_Ireduce_scatter(MPI_IN_PLACE, values, pieces, MPI_FLOAT, MPI_SUM, r->comm, &r->sum), error);
+}
+
+sn_status sn_ranks_sum_test(sn_ranks *r, bool *done, sn_error *error) {
+    int flag = 0;
+    sn_status status = sent(r, MPI_Test(&r->sum, &flag, MPI_STATUS_IGNORE), error);
+    *done = flag != 0;
+    return status;
+}
+
+sn_status sn_ranks_spread(sn_ranks *r, float *values, const int *pieces, const int *at, sn_error *error) {
+    return sent(r, MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, pieces, at, MPI_FLOAT, r->comm), error);
+}
+
+sn_status sn_ranks_collect(sn_ranks *r, const float *own, float *whole, const int *pieces, const int *at, sn_error *error) {
+    return sent(r, MPI_Gatherv(own, pieces[r->rank], MPI_FLOAT, whole, pieces, at, MPI_FLOAT, 0, r->comm), error);
+}
+
+#else /* one process: nothing below is ever called, since there is no handle */
+
+struct sn_ranks {
+    int rank, count;
+    bool broken;
+};
+
+static sn_status nobody(sn_error *error) { return sn_fail(error, SN_ERROR_SUPPORT, "this build trains in one process: it has no MPI"); }
+
+sn_status sn_ranks_open(sn_ranks **out, sn_error *error) {
+    *out = NULL;
+    return launched() < 2 ? SN_OK : sn_fail(error, SN_ERROR_SUPPORT, "found %d processes that were started together; this build has no MPI and trains in one", launched());
+}
+
+void sn_ranks_close(sn_ranks *r) { (void)r; }
+static int local_count(const sn_ranks *r) { return (void)r, 1; }
+static sn_status wire_least(sn_ranks *r, int64_t *values, int count, sn_error *error) { return nobody(error); }
+static sn_status wire_sum(sn_ranks *r, double *values, int count, sn_error *error) { return nobody(error); }
+static sn_status wire_send(sn_ranks *r, void *bytes, int count, int from, sn_error *error) { return nobody(error); }
+static sn_status wire_numbers(sn_ranks *r, int64_t own, int64_t *all, sn_error *error) { return nobody(error); }
+static sn_status wire_join(sn_ranks *r, const void *own, void *all, const int *pieces, const int *at, bool floats, sn_error *error) { return nobody(error); }
+static sn_status wire_sum_pieces(sn_ranks *r, const float *values, float *own, const int *pieces, sn_error *error) { return nobody(error); }
+sn_status sn_ranks_sum_begin(sn_ranks *r, float *values, const int *pieces, sn_error *error) { return nobody(error); }
+sn_status sn_ranks_sum_test(sn_ranks *r, bool *done, sn_error *error) { return nobody(error); }
+sn_status sn_ranks_spread(sn_ranks *r, float *values, const int *pieces, const int *at, sn_error *error) { return nobody(error); }
+sn_status sn_ranks_collect(sn_ranks *r, const float *own, float *whole, const int *pieces, const int *at, sn_error *error) { return nobody(error); }
+
+#endif
+
+/* ---- what is made of them ---- */
+
+int sn_ranks_rank(const sn_ranks *r) { return r ? r->rank : 0; }
+int sn_ranks_count(const sn_ranks *r) { return r ? r->count : 1; }
+
+bool sn_ranks_agreed(const sn_ranks *r) { return !r || !r->broken; }
+
+/* Launchers often give each process processors of its own. Where they do not, those of the machine are shared out. */
+int sn_ranks_threads(const sn_ranks *r, int asked) {
+    int usable = sn_cpu_count(), local = r ? local_count(r) : 1;
+    if (asked > 0 || !r) return asked;
+    bool own = (int64_t)usable * local <= sysconf(_SC_NPROCESSORS_ONLN);
+    return own ? usable : usable / local > 0 ? usable / local : 1;
+}
+
+sn_status sn_ranks_agree(sn_ranks *r, sn_status status, bool *flags, int num_flags, sn_error *error) {
+    if (!r || r->broken) return status;
+    int64_t votes[1 + SN_RANKS_FLAGS] = {status ? r->rank : INT64_MAX};
+    struct { sn_status status; char message[sizeof error->message]; } word = {.status = status};
+    for (int i = 0; i < num_flags; i++) votes[1 + i] = flags[i] ? 0 : 1;
+    sn_error lost = {0};
+    if (wire_least(r, votes, 1 + num_flags, &lost)) return status ? status : sn_fail(error, lost.status, "%s", lost.message);
+    for (int i = 0; i < num_flags; i++) flags[i] = votes[1 + i] == 0;
+    if (votes[0] == INT64_MAX) return SN_OK;
+    if (status) memcpy(word.message, error->message, sizeof word.message);
+    if (wire_send(r, &word, sizeof word, (int)votes[0], error)) return SN_ERROR_IO;
+    word.message[sizeof word.message - 1] = 0;
+    sn_fail(error, word.status, "%s", word.message);
+    return votes[0] ? sn_fail_prefix(error, "process %d", (int)votes[0]) : word.status;
+}
+
+sn_status sn_ranks_sum(sn_ranks *r, double *values, int count, sn_error *error) { return r ? wire_sum(r, values, count, error) : SN_OK; }
+sn_status sn_ranks_tell(sn_ranks *r, int64_t *number, sn_error *error) { return r ? wire_send(r, number, sizeof *number, 0, error) : SN_OK; }
+
+/* Everybody's number of things becomes pieces and places; false where they are too many for one message. */
+static sn_status lay_out(sn_ranks *r, int64_t own, int64_t width, int *pieces, int *at, int64_t *total, sn_error *error) {
+    int64_t *counts = sn_alloc((size_t)sn_ranks_count(r), sizeof *counts), sum = 0;
+    sn_status status = !counts ? sn_fail_memory(error) : r ? wire_numbers(r, own, counts, error) : SN_OK;
+    if (!status && !r) counts[0] = own;
+    for (int i = 0; i < sn_ranks_count(r) && !status; i++) {
+        int64_t values;
+        if (__builtin_mul_overflow(counts[i], width, &values) || values > INT_MAX - sum) {
+            status = sn_fail(error, SN_ERROR_SUPPORT, "more than %d values from all processes together cannot be sent at once", INT_MAX);
+            break;
+        }
+        pieces[i] = (int)values, at[i] = (int)sum, sum += values;
+    }
+    *total = sum;
+    sn_free(counts);
+    return status;
+}
+
+/* After a failure of one's own inside a collective call the others wait in vain: this process has to end. */
+static sn_status leave(sn_ranks *r, sn_status status) {
+    if (status && r) r->broken = true;
+    return status;
+}
+
+sn_status sn_ranks_gather_text(sn_ranks *r, const char *text, char ***texts, sn_error *error) {
+    int n = sn_ranks_count(r), *pieces = sn_alloc((size_t)n, sizeof *pieces), *at = sn_alloc((size_t)n, sizeof *at);
+    int64_t total = 0;
+    *texts = NULL;
+    sn_status status = pieces && at ? lay_out(r, (int64_t)strlen(text) + 1, 1, pieces, at, &total, error) : sn_fail_memory(error);
+    char **block = status ? NULL : sn_alloc((size_t)n * sizeof(char *) + (size_t)total, 1);
+    if (!status && !block) status = sn_fail_memory(error);
+    if (!status) {
+        char *bytes = (char *)(block + n);
+        for (int i = 0; i < n; i++) block[i] = bytes + at[i];
+        if (r) status = wire_join(r, text, bytes, pieces, at, false, error);
+        else memcpy(bytes, text, (size_t)total);
+    }
+    sn_free(pieces);
+    sn_free(at);
+    if (status) sn_free(block);
+    else *texts = block;
+    return leave(r, status);
+}
+
+sn_status sn_ranks_gather(sn_ranks *r, const float *rows, int64_t count, int64_t columns, float **all, int64_t *total, int64_t *first, sn_error *error) {
+    int n = sn_ranks_count(r), *pieces = sn_alloc((size_t)n, sizeof *pieces), *at = sn_alloc((size_t)n, sizeof *at);
+    int64_t values = 0;
+    *all = NULL;
+    sn_status status = pieces && at ? lay_out(r, count, columns, pieces, at, &values, error) : sn_fail_memory(error);
+    if (!status && !(*all = sn_alloc((size_t)values + 1, sizeof(float)))) status = sn_fail_memory(error);
+    if (!status && r) status = wire_join(r, rows, *all, pieces, at, true, error);
+    if (!status && !r) memcpy(*all, rows, (size_t)values * sizeof(float));
+    if (!status) *total = columns ? values / columns : 0, *first = columns ? at[sn_ranks_rank(r)] / columns : 0;
+    sn_free(pieces);
+    sn_free(at);
+    if (status) sn_free(*all), *all = NULL;
+    return leave(r, status);
+}
+
+sn_status sn_ranks_gather_back(sn_ranks *r, const float *gradient, int64_t count, int64_t columns, float *rows, sn_error *error) {
+    int n = sn_ranks_count(r), *pieces = sn_alloc((size_t)n, sizeof *pieces), *at = sn_alloc((size_t)n, sizeof *at);
+    int64_t values = 0;
+    sn_status status = pieces && at ? lay_out(r, count, columns, pieces, at, &values, error) : sn_fail_memory(error);
+    if (!status && r) status = wire_sum_pieces(r, gradient, rows, pieces, error);
+    if (!status && !r) memcpy(rows, gradient, (size_t)values * sizeof(float));
+    sn_free(pieces);
+    sn_free(at);
+    return leave(r, status);
+}
