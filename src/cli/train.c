@@ -15,8 +15,12 @@ static void on_signal(int number) {
     atomic_store(&cancelled, true);
 }
 
-/* What a process says when it is told to end while it works with others. Two, so that one is always whole; `latest` is the one to say. */
-static char farewells[2][512];
+/* What a process says when it is told to end while it works with others: for the checkpoint that is there, and, while one is
+ * written, for that, too, which counts as soon as its folder is there. `latest` is the newer one. */
+typedef struct farewell {
+    char folder[4096], text[4096 + 256]; /* folder empty: no checkpoint yet */
+} farewell;
+static farewell farewells[2];
 static atomic_int latest;
 static atomic_bool speaks;
 static atomic_long first_process; /* rank 0's, for rank 1, which speaks where that is gone; 0 = this one is it */
@@ -24,32 +28,36 @@ static atomic_long first_process; /* rank 0's, for rank 1, which speaks where th
 /* mpirun sends this to the others when one of them died, and when it is to end itself; it kills them a second later. */
 static void on_end(int number) {
     (void)number;
-    const char *text = farewells[atomic_load(&latest)];
+    int newer = atomic_load(&latest);
+    const farewell *f = &farewells[newer];
+    if (f->folder[0] && access(f->folder, F_OK) != 0) f = &farewells[1 - newer];
     pid_t first = (pid_t)atomic_load(&first_process);
-    if (atomic_load(&speaks) && !atomic_load(&cancelled) && (!first || kill(first, 0) != 0)) (void)!write(2, text, strlen(text));
+    if (atomic_load(&speaks) && !atomic_load(&cancelled) && (!first || kill(first, 0) != 0)) (void)!write(2, f->text, strlen(f->text));
     atomic_store(&cancelled, true);
 }
 
 typedef struct view {
     bool terminal, json, dry, first; /* first: rank 0, which speaks for all */
     const char *folder;
-    int64_t skipped, samples, saved; /* samples, and of those listed; the step of the last checkpoint, 0 = none */
+    int64_t skipped, samples, saved; /* samples: of those listed; saved: the step of the last checkpoint, 0 = none */
 } view;
 
 /* Rank 0 says it, and rank 1 in case that rank 0 is the one that died. */
-static void prepare_farewell(view *v, int64_t step) {
-    v->saved = step;
+static void on_save(void *context, int64_t step) {
+    const view *v = context;
     int next = 1 - atomic_load(&latest);
-    char *text = farewells[next];
-    if (step) snprintf(text, sizeof farewells[0], "sensorium: error: the run is ended from outside, or one of its processes has died; the last whole checkpoint is %s/step-%" PRId64 "; the same command goes on from there\n", v->folder, step);
-    else snprintf(text, sizeof farewells[0], "sensorium: error: the run is ended from outside, or one of its processes has died; there is no checkpoint yet\n");
+    farewell *f = &farewells[next];
+    *f = (farewell){0};
+    if (step) snprintf(f->folder, sizeof f->folder, "%s/step-%" PRId64, v->folder, step);
+    snprintf(f->text, sizeof f->text, "sensorium: error: the run is ended from outside, or one of its processes has died; %s%s%s\n", step ? "the last whole checkpoint is " : "there is no checkpoint yet", f->folder,
+             step ? "; the same command goes on from there" : "");
     atomic_store(&latest, next);
 }
 
 static void on_step(void *context, const sn_step_report *r) {
     view *v = context;
     double left = r->seconds * (double)(r->steps - r->step);
-    if (r->checkpoint) prepare_farewell(v, r->step);
+    if (r->checkpoint) v->saved = r->step;
     if (v->json || !v->first) return;
     printf("%sstep %lld/%lld  loss %.6f", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss.total);
     for (int i = 0; i < r->loss.count; i++) printf("  %s %.4f", r->loss.part[i].name, r->loss.part[i].value);
@@ -76,12 +84,12 @@ static void print_sources(const sn_mixture *m) {
 }
 
 static void print_survey(const sn_training *t, const sn_data_report *d, double seconds) {
-    int64_t learning = 0, all = 0;
-    for (size_t i = 0; i < t->trainer.count; i++) learning += t->trainer.trainables[i].count;
+    int64_t learning = 0, own = 0, all = 0;
+    for (size_t i = 0; i < t->trainer.count; i++) learning += t->trainer.trainables[i].count, own += t->trainer.trainables[i].own_count;
     for (size_t i = 0; i < t->model->store->count; i++) all += sn_shape_count(&t->model->store->entries[i]->weight.shape);
     printf("%-22s%s, %s\n", "model", t->model->system->title, t->model->layout);
     printf("%-22s%lld of %lld (%zu tensors)\n", "parameters that learn", (long long)learning, (long long)all, t->trainer.count);
-    printf("%-22s%.1f MB (masters, gradients, two moments), %.1f MB for the values of a pass%s\n", "memory for learning", 16e-6 * (double)learning, 1e-6 * (double)d->pass_memory,
+    printf("%-22s%.1f MB (masters, gradients, two moments), %.1f MB for the values of a pass%s\n", "memory for learning", 8e-6 * (double)(learning + own), 1e-6 * (double)d->pass_memory,
            t->trainer.recompute ? ", blocks computed again" : "");
     if (t->trainer.lora.r) printf("%-22srank %lld, alpha %g\n", "low-rank updates", (long long)t->trainer.lora.r, t->trainer.lora.alpha);
     printf("%-22s%lld, usable %lld, without a learnt token %lld, broken %lld\n", "samples", (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken);
@@ -127,7 +135,8 @@ static sn_status prepare_end(view *v, const sn_training *t, sn_error *error) {
     int64_t process = getpid();
     sn_status status = sn_ranks_tell(t->hooks.ranks, &process, error);
     atomic_store(&first_process, v->first ? 0 : (long)process);
-    prepare_farewell(v, t->state.step);
+    v->saved = t->state.step;
+    on_save(v, v->saved);
     atomic_store(&speaks, sn_ranks_count(t->hooks.ranks) > 1 && sn_ranks_rank(t->hooks.ranks) < 2);
     return status;
 }
@@ -151,7 +160,7 @@ static sn_status run_recipe(const sn_arguments *a, const sn_recipe *recipe, int 
     bool only_export = sn_argument_given(a, "export"), fresh = sn_argument_given(a, "fresh");
     view v = {.terminal = isatty(1) && sn_ranks_count(ranks) == 1, .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run"), .first = sn_ranks_rank(ranks) == 0, .folder = recipe->save.folder};
     if (only_export && (v.dry || fresh)) return sn_fail(error, SN_ERROR_USAGE, "--export: leaves a checkpoint as the result; --%s does not go with it", v.dry ? "dry-run" : "fresh");
-    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled, .ranks = ranks, .timeline = sn_argument(a, "timeline")};
+    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_save = on_save, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled, .ranks = ranks, .timeline = sn_argument(a, "timeline")};
     sn_training training;
     sn_status status = sn_training_open(recipe, threads, fresh, &hooks, &training, error);
     if (status) return status;

@@ -227,6 +227,7 @@ static sn_status step_and_save(sn_training *t, sn_metrics *metrics, sn_timeline 
     *stop = flags[0];
     report.checkpoint = *stop || flags[1] || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0);
     if (!status && report.checkpoint) {
+        if (t->hooks.on_save) t->hooks.on_save(t->hooks.context, t->state.step);
         status = sn_checkpoint_write(r->save.folder, &t->trainer, t->share, &t->state, r->save.keep, error);
         if (!status && first && t->state.step < t->steps) status = sn_metrics_report(metrics, r->save.folder, error);
         status = sn_ranks_agree(ranks, status, NULL, 0, error);

@@ -41,6 +41,7 @@ typedef struct sn_step_report {
 typedef struct sn_run_hooks {
     void *context;
     void (*on_step)(void *context, const sn_step_report *report);
+    void (*on_save)(void *context, int64_t step); /* before its checkpoint is written; may be NULL */
     void (*on_skip)(void *context, const char *sample, const char *why);
     void (*on_sample)(void *context, const char *id, const sn_sample *sample, int64_t learnt); /* of a survey; may be NULL */
     const atomic_bool *cancel; /* ends the run after the present step, with a checkpoint */

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { BUCKET = 4 << 20 }; /* values: a bucket is closed when it holds so many */
+/* A bucket is closed when it holds so many values: large ones waste no time on messages, but the first is sent off when all of
+ * it is there, so that small models have a few of them, too. */
+enum { MOST = 4 << 20, LEAST = 4 << 10, BUCKETS = 8 };
 
 typedef struct bucket {
     size_t first, end; /* of the trainables in their order */
@@ -77,13 +79,16 @@ static sn_status cut_bucket(sn_share *s, bucket *b, sn_error *error) {
 
 static sn_status fill_buckets(sn_share *s, sn_error *error) {
     size_t n = s->trainer->count;
+    int64_t full = 0;
+    for (size_t i = 0; i < n; i++) full += s->trainer->trainables[i].count;
+    full = full / BUCKETS > MOST ? MOST : full / BUCKETS < LEAST ? LEAST : full / BUCKETS;
     for (size_t k = 0; k < n; k++) {
         size_t i = s->order[k];
         int64_t count = s->trainer->trainables[i].count;
         bucket *b = &s->buckets[s->count];
-        if (count > INT_MAX - BUCKET) return sn_fail(error, SN_ERROR_SUPPORT, "%s: %lld values; several processes can train tensors of up to %d", s->trainer->trainables[i].entry->name, (long long)count, INT_MAX - BUCKET);
+        if (count > INT_MAX - MOST) return sn_fail(error, SN_ERROR_SUPPORT, "%s: %lld values; several processes can train tensors of up to %d", s->trainer->trainables[i].entry->name, (long long)count, INT_MAX - MOST);
         s->home[i] = s->count, s->offset[i] = b->size, b->size += count, b->end = k + 1;
-        if (b->size < BUCKET && k + 1 < n) continue;
+        if (b->size < full && k + 1 < n) continue;
         sn_status status = cut_bucket(s, b, error);
         if (status) return status;
         s->buckets[++s->count].first = k + 1;
