@@ -3,6 +3,7 @@
 
 #include "decoders/llama_files.h"
 #include "decoders/opt_files.h"
+#include "systems/adapter.h"
 #include "systems/gguf_vocabulary.h"
 
 #include <dirent.h>
@@ -122,48 +123,23 @@ static sn_status open_meta(sn_model *m, const char *folder, sn_llama_config *c, 
     return SN_OK;
 }
 
-/* LoRA files as peft writes them. lm_prefix: how the language model's own names begin. */
-static sn_status open_adapter(sn_model *m, const char *folder, const char *base, const char *lm_prefix, sn_lora **out, sn_error *error) {
-    sn_lora *lora = *out = sn_arena_alloc(m->arena, 1, sizeof *lora);
-    json_t *config = NULL;
-    const char *file = sn_folder_holds(folder, "adapter_model.safetensors") ? "adapter_model.safetensors" : "adapter_model.bin";
-    char *path = sn_path_join(folder, file);
-    sn_status status = lora && path ? sn_model_json(folder, "adapter_config.json", &config, error) : sn_fail_memory(error);
-    if (!status && !sn_is_file(path)) status = sn_fail(error, SN_ERROR_INPUT, "%s: adapter_config.json without adapter_model.bin or adapter_model.safetensors", folder);
-    if (!status) status = sn_model_source(m, path, &lora->source, error);
+/* The low-rank updates of `base`, the checkpoint that is given as base_path. */
+static sn_status open_adapter(sn_model *m, const char *folder, const sn_source *base, const char *base_path, const sn_lora **out, sn_error *error) {
+    sn_adapter *adapter = sn_arena_alloc(m->arena, 1, sizeof *adapter);
+    sn_source *source;
+    char *path = NULL;
+    sn_status status = adapter ? sn_adapter_file(folder, &path, error) : sn_fail_memory(error);
+    if (!status) status = sn_model_source(m, path, &source, error);
+    if (!status) status = sn_adapter_read(folder, source, base, base_path, m->arena, adapter, error);
+    if (!status && adapter->made_for) sn_model_warn(m, "adapter_config.json: made for the base model %s, given is %s", adapter->made_for, base_path);
     sn_free(path);
-    static const char *const switches[] = {"fan_in_fan_out", "use_dora"};
-    for (size_t i = 0; i < 2 && !status; i++)
-        if (sn_json_bool(config, switches[i], false)) status = sn_fail(error, SN_ERROR_SUPPORT, "adapter_config.json: %s: found true, expected false", switches[i]);
-    if (!status && (json_object_size(sn_json_at(config, "rank_pattern")) || json_object_size(sn_json_at(config, "alpha_pattern"))))
-        status = sn_fail(error, SN_ERROR_SUPPORT, "adapter_config.json: rank_pattern or alpha_pattern: expected none");
-    double alpha = 8; /* peft's defaults */
-    lora->rank = 8;
-    if (!status) status = sn_json_integer("adapter_config.json", config, "r", 1, 1 << 16, &lora->rank, error);
-    if (!status) status = sn_json_number("adapter_config.json", config, "lora_alpha", 0, 1e6, &alpha, error);
-    if (!status) lora->scale = (float)(alpha / (sn_json_bool(config, "use_rslora", false) ? sqrt((double)lora->rank) : (double)lora->rank));
-    const char *named = sn_json_string(config, "base_model_name_or_path");
-    char *wanted = named && named[0] ? sn_path_name(named) : NULL, *given = sn_path_name(base);
-    if (!status && wanted && given && strcmp(wanted, given) != 0) sn_model_warn(m, "adapter_config.json: made for the base model %s, given is %s", named, base);
-    sn_free(wanted);
-    sn_free(given);
-    json_decref(config);
-    /* names: prefix + "model.layers.0.self_attn.q_proj" + ".lora_A" + infix + ".weight" */
-    for (size_t i = 0; i < lora->source->count && !status && !lora->prefix; i++) {
-        const char *name = lora->source->tensors[i].name, *mark = strstr(name, ".lora_A"), *layers = strstr(name, "layers.");
-        size_t before = strlen(lm_prefix), n = mark ? strlen(mark) : 0, ending = strlen(".weight");
-        if (!mark || !layers || layers > mark || n < strlen(".lora_A.weight") || strcmp(mark + n - ending, ".weight") != 0) continue;
-        if ((size_t)(layers - name) < before || strncmp(layers - before, lm_prefix, before) != 0) continue;
-        lora->prefix = sn_arena_format(m->arena, "%.*s", (int)((size_t)(layers - name) - before), name);
-        lora->infix = sn_arena_format(m->arena, "%.*s", (int)(n - ending - strlen(".lora_A")), mark + strlen(".lora_A"));
-    }
-    if (!status && (!lora->prefix || !lora->infix)) status = sn_fail(error, SN_ERROR_INPUT, "%s: %s: found no lora_A of the language model's layers", folder, file);
+    *out = &adapter->lora;
     return status;
 }
 
 sn_status sn_open_llama(sn_model *m, const sn_llama_files *files, const json_t *config, const char *where, sn_llama_config *c, sn_source **source, sn_error *error) {
     sn_source *base, *main;
-    sn_lora *lora = NULL;
+    const sn_lora *lora = NULL;
     const char *prefix = NULL, *head = NULL;
     sn_status status;
     if (config && sn_folder_holds(files->path, "consolidated.00.pth") && (sn_folder_holds(files->path, "pytorch_model.bin.index.json") || sn_folder_holds(files->path, "pytorch_model.bin") ||
@@ -185,7 +161,7 @@ sn_status sn_open_llama(sn_model *m, const sn_llama_files *files, const json_t *
     if (!prefix) prefix = "model.";
     if (!head) head = strncmp(prefix, "language_model.", 15) == 0 ? "language_model." : "";
     if ((status = check_layers(where, c->num_layers, main, prefix, error))) return status;
-    if (files->adapter && (status = open_adapter(m, files->adapter, files->path, prefix, &lora, error))) return status;
+    if (files->adapter && (status = open_adapter(m, files->adapter, main, files->path, &lora, error))) return status;
     sn_names *names[] = {sn_model_names(m, sn_llama_names_hf, "decoder.", prefix, &base, 1), sn_model_names(m, sn_llama_head_hf, "decoder.", head, &base, 1)};
     for (int i = 0; i < 2; i++) {
         if (!names[i]) return sn_fail_memory(error);

@@ -3,10 +3,10 @@
 #include "base/json.h"
 #include "systems/compose.h"
 #include "train/checkpoint.h"
+#include "weights/lora.h"
 #include "weights/writer.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,42 +68,20 @@ static void finish(outgoing *out) {
 
 /* ---- whole models ---- */
 
-/* The update B A of a weight, or NULL where it has none. */
-static sn_status merged_values(const sn_trainer *t, sn_store_entry *e, outgoing *out, sn_export *to, double sums[2], sn_error *error) {
+/* A weight with its update, in the type it is stored in. */
+static sn_status add_merged(const sn_trainer *t, sn_store_entry *e, outgoing *out, sn_rounding *rounding, sn_error *error) {
     size_t name = strlen(e->name) - strlen(".weight");
     char *a = sn_arena_format(out->arena, "%.*s.lora_A.weight", (int)name, e->name), *b = sn_arena_format(out->arena, "%.*s.lora_B.weight", (int)name, e->name);
-    sn_store_entry *down = a ? sn_store_find(t->model->store, a) : NULL, *up = b ? sn_store_find(t->model->store, b) : NULL;
-    int64_t rows = e->weight.rows, columns = e->weight.columns;
+    const sn_store_entry *down = a ? sn_store_find(t->model->store, a) : NULL, *up = b ? sn_store_find(t->model->store, b) : NULL;
     sn_type type = e->weight.type;
+    int64_t bytes = 0;
     if (!down || !up) return sn_fail_memory(error);
     if (!sn_type_of(type)->from_float || sn_type_of(type)->block > 1)
         return sn_fail(error, SN_ERROR_SUPPORT, "%s: low-rank updates are not merged into %s; export the adapter, or convert the base to f32, f16 or bf16 first", e->published, sn_type_of(type)->name);
-    float *values = sn_alloc((size_t)(rows * columns), sizeof *values), *back = sn_alloc((size_t)columns, sizeof *back);
-    const float *A = sn_weight_floats(&down->weight), *B = sn_weight_floats(&up->weight);
-    sn_status status = values && back && A && B ? sn_weight_ready(&e->weight, error) : sn_fail_memory(error);
-    for (int64_t r = 0; r < rows && !status; r++) {
-        float *row = values + r * columns;
-        sn_weight_row_floats(&e->weight, r, row);
-        for (int64_t c = 0; c < columns; c++) {
-            double update = 0;
-            for (int64_t k = 0; k < t->lora.r; k++) update += (double)B[r * t->lora.r + k] * (double)A[k * columns + c];
-            float before = row[c];
-            sums[0] += fabs(update * (double)t->lora.scale);
-            row[c] = (float)((double)before + (double)t->lora.scale * update);
-            back[c] = before;
-        }
-        /* how much of it the stored type keeps */
-        void *stored = stored_bytes(out->arena, type, row, columns);
-        if (!stored) status = sn_fail_memory(error);
-        for (int64_t c = 0; c < columns && !status; c++) {
-            float kept;
-            sn_type_of(type)->to_float((const char *)stored + c * sn_type_of(type)->bytes, &kept, 1);
-            sums[1] += fabs((double)kept - (double)back[c]);
-        }
-    }
-    if (!status) status = add(out, e->published, type, e->weight.shape, values, error);
-    sn_free(values);
-    sn_free(back);
+    void *to = sn_type_bytes(type, sn_shape_count(&e->weight.shape), &bytes) ? sn_arena_alloc(out->arena, (size_t)bytes, 1) : NULL;
+    sn_status status = to ? sn_weight_ready(&e->weight, error) : sn_fail_memory(error);
+    if (!status) status = sn_lora_merge(&e->weight, &down->weight, &up->weight, t->lora.scale, type, to, rounding, error);
+    if (!status) out->tensors[out->count++] = (sn_tensor_out){e->published, type, e->weight.shape, to};
     return status;
 }
 
@@ -116,7 +94,7 @@ static bool written(const outgoing *out, const char *name) {
 static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, sn_export *to, sn_error *error) {
     sn_source *source = t->model->sources[0];
     outgoing out;
-    double sums[2] = {0, 0};
+    sn_rounding rounding = {0};
     sn_status status = start(&out, 2 * t->count + source->count, error);
     for (size_t i = 0; i < t->count && !status; i++) {
         const sn_trainable *p = &t->trainables[i];
@@ -124,7 +102,7 @@ static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, 
         const char *mark = strstr(p->entry->name, ".lora_A.weight");
         char *target = mark && !status ? sn_arena_format(out.arena, "%.*s.weight", (int)(mark - p->entry->name), p->entry->name) : NULL;
         sn_store_entry *e = target ? sn_store_find(t->model->store, target) : NULL;
-        if (e) status = merged_values(t, e, &out, to, sums, error);
+        if (e) status = add_merged(t, e, &out, &rounding, error);
     }
     for (size_t i = 0; i < source->count && !status; i++) { /* the tensors that did not learn, as they are */
         const sn_source_tensor *s = &source->tensors[i];
@@ -134,7 +112,7 @@ static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, 
     }
     if (!status && !(to->path = sn_path_join(folder, "model.safetensors"))) status = sn_fail_memory(error);
     if (!status) status = write_checked(to->path, &out, false, error);
-    to->lost = sums[0] > 0 && sums[1] < sums[0] ? 1 - sums[1] / sums[0] : 0;
+    to->lost = sn_rounding_lost(&rounding);
     if (!status && hf && sn_is_directory(source->path)) status = sn_copy_configuration(source->path, folder, error);
     finish(&out);
     return status;

@@ -74,7 +74,6 @@ int64_t sn_source_count(const sn_source *source, const char *prefix) {
 /* What a derived weight is made from. Parts that are derived themselves are made for the time of the making only. */
 typedef struct joined {
     int count;
-    float scale;
     sn_weight part[SN_MAX_PARTS];
 } joined;
 
@@ -137,35 +136,6 @@ static sn_status make_transposed(const void *recipe, void *to, sn_error *error) 
     for (int64_t r = 0; r < w->rows && !status; r++)
         for (int64_t c = 0; c < w->columns; c++)
             memcpy((char *)to + (c * w->rows + r) * size, (const char *)sn_weight_row(w, r) + c * size, (size_t)size);
-    end(&j);
-    return status;
-}
-
-/* part[0] = W [out, in], part[1] = A [rank, in], part[2] = B [out, rank]: W + scale B A in float32, rounded once to
- * the stored type. */
-static sn_status make_merged(const void *recipe, void *to, sn_error *error) {
-    joined j;
-    sn_status status = begin(&j, recipe, error);
-    const sn_weight *w = &j.part[0];
-    int64_t columns = w->columns, rank = j.part[1].rows, bytes = 0;
-    sn_type_bytes(w->type, columns, &bytes);
-    float *row = sn_alloc((size_t)columns, sizeof *row), *update = sn_alloc((size_t)columns, sizeof *update), *b = sn_alloc((size_t)rank, sizeof *b);
-    float *a = sn_alloc((size_t)rank, (size_t)columns * sizeof *a);
-    if (!status && (!row || !update || !b || !a)) status = sn_fail_memory(error);
-    for (int64_t k = 0; k < rank && !status; k++) sn_weight_row_floats(&j.part[1], k, a + k * columns);
-    for (int64_t r = 0; r < w->rows && !status; r++) {
-        sn_weight_row_floats(w, r, row);
-        sn_weight_row_floats(&j.part[2], r, b);
-        memset(update, 0, (size_t)columns * sizeof *update);
-        for (int64_t k = 0; k < rank; k++)
-            for (int64_t i = 0; i < columns; i++) update[i] += b[k] * a[k * columns + i];
-        for (int64_t i = 0; i < columns; i++) row[i] += j.scale * update[i];
-        sn_type_of(w->type)->from_float(row, (char *)to + r * bytes, columns);
-    }
-    sn_free(row);
-    sn_free(update);
-    sn_free(b);
-    sn_free(a);
     end(&j);
     return status;
 }
@@ -239,31 +209,13 @@ static sn_status add_base(binding *b, const sn_names *names, const char *publish
 
 /* Merges the low-rank update of this tensor, where there is one. */
 static sn_status add_lora(binding *b, const sn_lora *lora, const char *published, sn_weight *w, sn_error *error) {
-    size_t length = strlen(published), ending = strlen(".weight");
-    if (length <= ending || strcmp(published + length - ending, ".weight") != 0) return SN_OK;
-    const sn_source_tensor *found[2];
-    for (int i = 0; i < 2; i++) {
-        char *name = sn_format("%s%.*s.lora_%c%s.weight", lora->prefix, (int)(length - ending), published, 'A' + i, lora->infix);
-        if (!name) return sn_fail_memory(error);
-        found[i] = sn_source_find(lora->source, name);
-        sn_free(name);
-    }
-    if (!found[0] && !found[1]) return SN_OK;
-    if (!found[0] || !found[1]) return sn_fail(error, SN_ERROR_INPUT, "%s: the adapter holds only one of lora_A and lora_B", published);
+    sn_update update;
+    sn_status status = sn_lora_find(lora, published, &w->shape, b->store->arena, &update, error);
+    if (status || !update.from[0]) return status;
+    mark(b, update.from[0]), mark(b, update.from[1]);
     if (!sn_type_of(w->type)->from_float) return sn_fail(error, SN_ERROR_SUPPORT, "%s: low-rank updates of a base of type %s are not supported", published, sn_type_of(w->type)->name);
-    joined m = {.count = 3, .scale = lora->scale, .part = {[0] = *w}};
-    sn_status status = take(b, lora->source, found[0], &m.part[1], error);
-    if (!status) status = take(b, lora->source, found[1], &m.part[2], error);
-    if (status) return status;
-    const sn_weight *down = &m.part[1], *up = &m.part[2];
-    char shape_a[96], shape_b[96], shape[96];
-    if (sn_shape_count(&down->shape) == 0 || sn_shape_count(&up->shape) == 0)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: lora_A %s and lora_B %s are empty; written by a sharded training run that did not gather", published,
-                       sn_shape_text(&down->shape, shape_a), sn_shape_text(&up->shape, shape_b));
-    if (w->shape.rank != 2 || down->shape.rank != 2 || up->shape.rank != 2 || down->columns != w->columns || up->rows != w->rows || down->rows != lora->rank || up->columns != lora->rank)
-        return sn_fail(error, SN_ERROR_INPUT, "%s: lora_A %s and lora_B %s of rank %lld do not fit the base's %s; another base model?", published, sn_shape_text(&down->shape, shape_a),
-                       sn_shape_text(&up->shape, shape_b), (long long)lora->rank, sn_shape_text(&w->shape, shape));
-    return derive(b->store, w, w->type, w->shape, make_merged, &m, error);
+    const sn_weight base = *w;
+    return sn_lora_weight(&base, &update, w->type, NULL, b->store->arena, w, error);
 }
 
 /* Shards one behind the other: by rows a view in parts, by columns derived. */

@@ -6,7 +6,7 @@
 #define SN_WEIGHTS_LAYOUT_H
 
 #include "runtime/store.h"
-#include "weights/source.h"
+#include "weights/lora.h"
 
 typedef enum sn_join { SN_JOIN_ROWS, SN_JOIN_COLUMNS, SN_JOIN_FIRST } sn_join; /* of model-parallel shards */
 
@@ -20,16 +20,6 @@ typedef struct sn_name_rule {
     bool transposed;       /* stored [in, out] */
     sn_join join;
 } sn_name_rule;
-
-/* Low-rank updates in a file of their own (Hu et al., arXiv 2106.09685): W + scale B A, A [rank, in], B [out, rank].
- * The module of tensor "model.layers.0.self_attn.q_proj.weight" is found as prefix + "model.layers.0.self_attn.q_proj"
- * + ".lora_A" + infix + ".weight". */
-typedef struct sn_lora {
-    sn_source *source;
-    const char *prefix, *infix; /* "base_model.model.", ".default" or "" */
-    int64_t rank;
-    float scale; /* alpha / rank */
-} sn_lora;
 
 typedef struct sn_names {
     const sn_name_rule *rules; /* ends with published == NULL */
