@@ -137,11 +137,14 @@ SN_API void sn_chat_free(sn_chat *chat);
 /* Replaces the template's system sentence. SN_ERROR_USAGE once a message was answered. */
 SN_API sn_status sn_chat_set_system(sn_chat *chat, const char *text, sn_error *error);
 
-/* Adds to the user's message that the next answer is about, in this order. Pictures are decoded here: PNG, and what
- * sn_features names beside. A picture in memory is not needed after the call. */
+/* Adds to the user's message that the next answer is about, in this order. A path may also be a data URL
+ * ("data:image/png;base64,…"). Pictures are decoded here: PNG, and what sn_features names beside. Pixels are RGB, 8 bits,
+ * rows from the top, 3 * width * height bytes, and lie as they are to be seen. All ways give the same bits. A picture in
+ * memory is not needed after the call. */
 SN_API sn_status sn_chat_add_text(sn_chat *chat, const char *text, sn_error *error);
 SN_API sn_status sn_chat_add_picture(sn_chat *chat, const char *path, sn_error *error);
 SN_API sn_status sn_chat_add_picture_bytes(sn_chat *chat, const void *bytes, size_t size, sn_error *error);
+SN_API sn_status sn_chat_add_picture_pixels(sn_chat *chat, const unsigned char *rgb, int64_t width, int64_t height, sn_error *error);
 
 /* Called with each stretch of new text as it becomes certain: whole characters, nothing that may still become a stop
  * text. Not NUL-terminated. The stretches joined are the answer before blanks at its ends are removed. */

@@ -152,6 +152,14 @@ sn_status sn_chat_add_picture_bytes(sn_chat *c, const void *bytes, size_t size, 
     return status ? status : add_piece(c, "", picture, error);
 }
 
+sn_status sn_chat_add_picture_pixels(sn_chat *c, const unsigned char *rgb, int64_t width, int64_t height, sn_error *error) {
+    sn_picture *picture;
+    sn_status status = sn_api_need(c, "sn_chat_add_picture_pixels", "chat", error);
+    if (!status) status = sn_api_need(rgb, "sn_chat_add_picture_pixels", "rgb", error);
+    if (!status) status = sn_picture_pixels(c->pictures, "the picture", rgb, width, height, &picture, error);
+    return status ? status : add_piece(c, "", picture, error);
+}
+
 /* ---- answers ---- */
 
 static void on_text(void *context, const char *text, size_t length) {

@@ -1,9 +1,14 @@
 /* Three bytes are four digits of six bits. */
 #include "base/base64.h"
 
-#include <string.h>
-
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+int sn_base64_digit(char c) {
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (c >= '0' && c <= '9') return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
 
 void sn_base64_add(sn_buf *out, const void *data, size_t count) {
     const unsigned char *bytes = data;
@@ -23,9 +28,9 @@ bool sn_base64_read(const char *text, size_t length, void *data, size_t count) {
         unsigned value = 0;
         for (size_t k = 0; k < 4; k++) {
             char c = text[i / 3 * 4 + k];
-            const char *at = k <= left && c ? strchr(digits, c) : NULL;
-            if (k <= left ? !at : c != '=') return false;
-            value = value << 6 | (at ? (unsigned)(at - digits) : 0);
+            int digit = k <= left ? sn_base64_digit(c) : 0;
+            if (k <= left ? digit < 0 : c != '=') return false;
+            value = value << 6 | (unsigned)digit;
         }
         for (size_t k = 0; k < left; k++) bytes[i + k] = (unsigned char)(value >> (16 - 8 * k));
     }

@@ -4,6 +4,9 @@
 
 #include "base/memory.h"
 
+/* The six bits that a digit stands for, -1 where it is none. */
+int sn_base64_digit(char digit);
+
 void sn_base64_add(sn_buf *out, const void *bytes, size_t count);
 
 /* Exactly `count` bytes with the padding that belongs to them; false where the text is anything else. */

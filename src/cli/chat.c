@@ -9,6 +9,7 @@
 #include "cli/show.h"
 #include "cli/gallery.h"
 #include "generate/conversation.h"
+#include "media/data_url.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -36,6 +37,7 @@ typedef struct chat {
     int show; /* sn_show */
     int64_t max_pictures;
     sn_buf page; /* the conversation as a page, where asked for */
+    sn_buf standard; /* the picture on standard input, as a data URL */
 } chat;
 
 /* ---- pictures of the next question ---- */
@@ -45,7 +47,7 @@ static sn_status add_picture(chat *c, const char *path, sn_error *error) {
     sn_picture *picture;
     sn_status status = sn_picture_open(c->pictures, path, &c->image, &picture, error);
     if (status) return status;
-    char *whole = realpath(path, NULL), *kept = sn_strdup(whole ? whole : path);
+    char *whole = sn_is_data_url(path) ? NULL : realpath(path, NULL), *kept = sn_strdup(whole ? whole : path);
     free(whole);
     if (!kept) {
         sn_picture_drop(c->pictures, picture);
@@ -196,7 +198,9 @@ static sn_status begin(chat *c, sn_error *error) {
     return system ? sn_conversation_add(c->conversation, SN_ROLE_SYSTEM, &(sn_piece){.text = system}, 1, error) : SN_OK;
 }
 
-static sn_status do_image(chat *c, const char *path, sn_error *error) { return add_picture(c, path, error); }
+static sn_status do_image(chat *c, const char *path, sn_error *error) {
+    return strcmp(path, "-") == 0 ? sn_fail(error, SN_ERROR_USAGE, "/image -: standard input is read for the questions; expected a file or a data URL") : add_picture(c, path, error);
+}
 
 static sn_status do_reset(chat *c, const char *none, sn_error *error) {
     drop_pictures(c);
@@ -315,6 +319,7 @@ static void close_chat(chat *c) {
     sn_pictures_free(c->pictures);
     sn_finder_close(&c->finder);
     sn_buf_free(&c->page);
+    sn_buf_free(&c->standard);
     sn_model_close(c->model);
     sn_engine_free(c->engine);
 }
@@ -327,13 +332,14 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     bool apart = sn_argument_given(a, "llm") || sn_argument_given(a, "base") || sn_argument_given(a, "delta");
     bool has_model = a->num_plain == 2 || (a->num_plain == 1 && !(apart && !is_path(a->plain[0])));
     const char *question = a->num_plain == 2 ? a->plain[1] : a->num_plain == 1 && !has_model ? a->plain[0] : NULL, *path;
-    sn_status status = open_chat(&c, has_model ? a->plain[0] : NULL, error);
+    sn_status status = sn_arguments_standard_picture(a, (const char *const[]){"image", NULL}, question ? NULL : "the questions are read from it; give one as an argument", &c.standard, error);
+    if (!status) status = open_chat(&c, has_model ? a->plain[0] : NULL, error);
     if (!status) status = begin(&c, error);
     if (!status && (path = sn_argument(a, "load"))) {
         sn_conversation_cut(c.conversation, 0);
         status = load(&c, path, error);
     }
-    for (int i = 0; !status && (path = sn_argument_at(a, "image", i)); i++) status = add_picture(&c, path, error);
+    for (int i = 0; !status && (path = sn_argument_at(a, "image", i)); i++) status = add_picture(&c, sn_picture_argument(path, &c.standard), error);
     if (!status) status = question ? ask(&c, question, error) : converse(&c, error);
     if (c.closed) status = SN_OK; /* main asks what became of stdout */
     close_chat(&c);
@@ -341,7 +347,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
 }
 
 static const sn_option options[] = {
-    {"image", 'i', "PATH", "a picture of the question; several times for several"},
+    {"image", 'i', "PATH", "a picture of the question, several times for several: a file, a data URL, or - for standard input"},
     {"template", 0, "NAME", "another prompt template than the model's own"},
     {"system-prompt", 0, "TEXT", "another system sentence than the template's own"},
     {"load", 0, "FILE", "continue a conversation that /save has written"},

@@ -1,7 +1,9 @@
 /* Tables and what they fill. */
 #include "cli/common.h"
 
+#include "base/base64.h"
 #include "base/utf8.h"
+#include "cli/terminal.h"
 
 #include <string.h>
 
@@ -74,6 +76,40 @@ sn_status sn_arguments_pictures(const sn_arguments *a, sn_image_options *o, sn_e
     *o = (sn_image_options){.exif_apply = exif == 0, .alpha_white = alpha == 0};
     return status;
 }
+
+sn_status sn_read_standard_input(size_t limit, sn_buf *out, sn_error *error) {
+    char chunk[1 << 16];
+    size_t n;
+    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0 && !out->failed) {
+        if (out->length + n > limit) return sn_fail(error, SN_ERROR_INPUT, "standard input: found more than %zu bytes", limit);
+        sn_buf_add(out, chunk, n);
+    }
+    if (ferror(stdin)) return sn_fail(error, SN_ERROR_IO, "standard input: cannot read");
+    return out->failed ? sn_fail_memory(error) : SN_OK;
+}
+
+sn_status sn_arguments_standard_picture(const sn_arguments *a, const char *const *names, const char *taken, sn_buf *url, sn_error *error) {
+    const char *path;
+    int asked = 0;
+    for (; *names; names++)
+        for (int i = 0; (path = sn_argument_at(a, *names, i)); i++) asked += strcmp(path, "-") == 0;
+    if (!asked) return SN_OK;
+    if (asked > 1) return sn_fail(error, SN_ERROR_USAGE, "%s: found \"-\" for %d pictures; standard input is one", a->command, asked);
+    if (taken) return sn_fail(error, SN_ERROR_USAGE, "%s: \"-\": standard input cannot be a picture: %s", a->command, taken);
+    if (sn_is_terminal(stdin)) return sn_fail(error, SN_ERROR_USAGE, "%s: \"-\": standard input is a terminal, expected a picture from a pipe or a file", a->command);
+    sn_buf bytes = {0};
+    sn_image image = {0};
+    sn_status status = sn_read_standard_input(SN_MAX_IMAGE_FILE, &bytes, error);
+    /* decoded here once, so that what is wrong is said of standard input and before a model is loaded */
+    if (!status) status = sn_image_decode("standard input", (const unsigned char *)(bytes.data ? bytes.data : ""), bytes.length, NULL, &image, error);
+    if (!status) sn_buf_puts(url, "data:;base64,");
+    if (!status) sn_base64_add(url, bytes.data, bytes.length);
+    sn_image_free(&image);
+    sn_buf_free(&bytes);
+    return status || !url->failed ? status : sn_fail_memory(error);
+}
+
+const char *sn_picture_argument(const char *path, const sn_buf *url) { return url->length && strcmp(path, "-") == 0 ? url->data : path; }
 
 const sn_option sn_engine_options[] = {{"threads", 0, "N", "threads that compute (default: as many as this process may use)"}, {0}};
 

@@ -2,6 +2,7 @@
 #include "cli/request.h"
 
 #include "base/file.h"
+#include "media/data_url.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static sn_status read_part(const char *where, const json_t *part, const char *fo
     if (strcmp(type, "text") == 0 && text) {
         *out = (sn_content){.text = sn_arena_strdup(arena, text)};
     } else if (strcmp(type, "image") == 0 && path) {
-        *out = (sn_content){.is_media = true, .squash = sn_json_bool(part, "squash_224", false), .text = path_in(arena, folder, path)};
+        *out = (sn_content){.is_media = true, .squash = sn_json_bool(part, "squash_224", false), .text = sn_is_data_url(path) ? sn_arena_strdup(arena, path) : path_in(arena, folder, path)};
     } else {
         return sn_fail(error, SN_ERROR_SUPPORT, "%s: a content part of type %s without what it needs, or not supported", where, type);
     }

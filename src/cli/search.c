@@ -6,6 +6,7 @@
 #include "cli/request.h"
 #include "cli/show.h"
 #include "generate/ask.h"
+#include "media/data_url.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,13 +46,15 @@ static sn_status add_dialogue(const sn_gallery_model *m, const char *path, float
     return status;
 }
 
-static sn_status make_query(const sn_arguments *a, const sn_gallery_model *m, float *query, sn_error *error) {
+static bool is_picture(const char *part) { return strcmp(part, "-") == 0 || sn_is_data_url(part) || sn_is_file(part); }
+
+static sn_status make_query(const sn_arguments *a, const sn_gallery_model *m, const sn_buf *standard, float *query, sn_error *error) {
     const char *part;
     sn_status status = SN_OK;
     for (int i = 0; (part = sn_argument_at(a, "dialogue", i)) && !status; i++) status = add_dialogue(m, part, query, error);
     for (int i = 1; i < a->num_plain && !status; i++) status = add_part(m, false, a->plain[i], 1, query, error);
-    for (int i = 0; (part = sn_argument_at(a, "image", i)) && !status; i++) status = add_part(m, true, part, 1, query, error);
-    for (int i = 0; (part = sn_argument_at(a, "not", i)) && !status; i++) status = add_part(m, sn_is_file(part), part, -1, query, error);
+    for (int i = 0; (part = sn_argument_at(a, "image", i)) && !status; i++) status = add_part(m, true, sn_picture_argument(part, standard), 1, query, error);
+    for (int i = 0; (part = sn_argument_at(a, "not", i)) && !status; i++) status = add_part(m, is_picture(part), sn_picture_argument(part, standard), -1, query, error);
     if (!status && !sn_unit(query, m->width)) status = sn_fail(error, SN_ERROR_USAGE, "search: the parts of the query take each other away");
     return status;
 }
@@ -142,28 +145,31 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     sn_found found = {0};
     json_t *keep = NULL;
     float *query = NULL;
+    sn_buf standard = {0};
     bool rounded = false;
     sn_status status = sn_argument_integer(a, "top", 1, 1000000, &k, error);
     if (!status) status = sn_argument_number(a, "min-score", -1, 1, &min_score, error);
     if (!status && a->num_plain < 2 && !sn_argument_given(a, "image") && !sn_argument_given(a, "dialogue")) status = sn_fail(error, SN_ERROR_USAGE, "search: expected words, -i PICTURE or --dialogue FILE; see `sensorium search --help`");
+    if (!status) status = sn_arguments_standard_picture(a, (const char *const[]){"image", "not", NULL}, NULL, &standard, error);
     if (!status) status = sn_gallery_open(a->plain[0], false, &gallery, error);
     if (!status) status = find_files(a, gallery, &keep, &files, error);
     if (!status) status = sn_gallery_open_model(a, gallery, &files, &opened, error);
     if (!status) status = sn_gallery_check(gallery, &opened.fingerprint, &rounded, error);
     if (!status && rounded) sn_gallery_warn_rounded(a->plain[0]);
     if (!status && !(query = sn_alloc((size_t)opened.vectors.width, sizeof *query))) status = sn_fail_memory(error);
-    if (!status) status = make_query(a, &opened.vectors, query, error);
+    if (!status) status = make_query(a, &opened.vectors, &standard, query, error);
     if (!status) status = sn_gallery_search(gallery, query, k, min_score, sn_argument_given(a, "all"), &found, error);
     if (!status) status = show(a, &found, error);
     sn_found_free(&found);
     sn_free(query);
+    sn_buf_free(&standard);
     json_decref(keep);
     sn_gallery_close(gallery);
     sn_gallery_close_model(&opened);
     return status;
 }
 
-static const sn_option options[] = {{"image", 'i', "PATH", "look for files like this picture; may be given several times, and with words"},
+static const sn_option options[] = {{"image", 'i', "PATH", "look for files like this picture (a file, a data URL, - for standard input); may be given several times, and with words"},
                                     {"dialogue", 0, "FILE", "what the model asks for at the end of a dialogue of texts and pictures (JSON)"},
                                     {"not", 0, "TEXT|PATH", "take this away from the query"},
                                     {"top", 'k', "N", "how many files (default 10)"},

@@ -28,16 +28,6 @@ static size_t mend(const char *bytes, size_t length, sn_buf *out) {
     return bad;
 }
 
-static sn_status read_stdin(sn_buf *out, sn_error *error) {
-    char chunk[1 << 16];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0 && !out->failed) {
-        if (out->length + n > MAX_TEXT) return sn_fail(error, SN_ERROR_INPUT, "standard input: more than %d bytes of text", MAX_TEXT);
-        sn_buf_add(out, chunk, n);
-    }
-    return out->failed ? sn_fail_memory(error) : SN_OK;
-}
-
 static sn_status read_text(const sn_arguments *a, sn_buf *out, sn_error *error) {
     const char *path = sn_argument(a, "file"), *text = a->num_plain > 1 ? a->plain[1] : NULL;
     if (path && text) return sn_fail(error, SN_ERROR_USAGE, "tokenize: found a text and --file; expected one of them");
@@ -51,7 +41,7 @@ static sn_status read_text(const sn_arguments *a, sn_buf *out, sn_error *error) 
     sn_buf raw = {0};
     char *bytes = NULL;
     size_t size = 0;
-    sn_status status = from_file ? sn_read_file(path, MAX_TEXT, &bytes, &size, error) : read_stdin(&raw, error);
+    sn_status status = from_file ? sn_read_file(path, MAX_TEXT, &bytes, &size, error) : sn_read_standard_input(MAX_TEXT, &raw, error);
     size_t bad = status ? 0 : mend(from_file ? bytes : raw.data ? raw.data : "", from_file ? size : raw.length, out);
     if (bad) fprintf(stderr, "sensorium: warning: %s: %zu byte%s no UTF-8 became U+FFFD\n", from_file ? path : "standard input", bad, bad == 1 ? " that is" : "s that are");
     sn_free(bytes);

@@ -1,6 +1,7 @@
 /* From a prompt to a text. */
 #include "generate/answer.h"
 
+#include "media/data_url.h"
 #include "runtime/trace.h"
 
 #include <string.h>
@@ -16,7 +17,7 @@ void sn_reply_free(sn_reply *r) {
 sn_status sn_load_pictures(const sn_model *m, const char *const *paths, int count, const sn_image_options *options, float **pixels, sn_error *error) {
     *pixels = NULL;
     if (count == 0) return SN_OK;
-    if (!m->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", paths[0]);
+    if (!m->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", sn_picture_name(paths[0]));
     size_t size = 3 * (size_t)m->image_size * (size_t)m->image_size;
     float *all = sn_alloc((size_t)count * size, sizeof *all);
     sn_status status = all ? SN_OK : sn_fail_memory(error);
@@ -25,6 +26,7 @@ sn_status sn_load_pictures(const sn_model *m, const char *const *paths, int coun
         status = sn_image_open(paths[i], options, &image, error);
         if (!status) status = sn_image_process(&m->processor, &image, all + (size_t)i * size, error);
         sn_image_free(&image);
+        if (status && sn_is_data_url(paths[i])) sn_fail_prefix(error, "picture %d", i + 1);
     }
     if (status) sn_free(all);
     else *pixels = all;

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "media/data_url.h"
 
 #include <string.h>
 
@@ -256,10 +257,10 @@ static sn_status read_piece(sn_conversation *c, const char *where, const json_t 
         return SN_OK;
     }
     if (!type || strcmp(type, "image") != 0 || !name) return sn_fail(error, SN_ERROR_INPUT, "%s: content: expected parts of type text with a text, or image with a path", where);
-    *path = name[0] == '/' ? sn_strdup(name) : sn_path_join(folder, name);
+    *path = sn_is_data_url(name) ? sn_strdup(name) : sn_path_join(folder, name);
     if (!*path) return sn_fail_memory(error);
     sn_status status = sn_picture_open(c->pictures, *path, options, &out->picture, error);
-    if (status) return status;
+    if (status) return sn_is_data_url(name) ? sn_fail_prefix(error, "%s: path", where) : status;
     out->text = *path;
     char hash[33];
     hash_text(out->picture, hash);
@@ -296,7 +297,11 @@ sn_status sn_conversation_read(sn_conversation *c, const char *where, const json
     *changed = 0;
     if (!json_is_array(messages)) return sn_fail(error, SN_ERROR_INPUT, "%s: expected a list of messages", where);
     sn_status status = SN_OK;
-    for (size_t i = 0; i < json_array_size(messages) && !status; i++) status = read_message(c, where, json_array_get(messages, i), folder, options, changed, error);
+    for (size_t i = 0; i < json_array_size(messages) && !status; i++) {
+        char *name = sn_format("%s: messages[%zu]", where, i);
+        status = name ? read_message(c, name, json_array_get(messages, i), folder, options, changed, error) : sn_fail_memory(error);
+        sn_free(name);
+    }
     if (status) sn_conversation_cut(c, before);
     return status;
 }

@@ -1,6 +1,8 @@
 /* A short list: a conversation has at most some dozens of pictures. */
 #include "generate/pictures.h"
 
+#include "media/data_url.h"
+
 #include <string.h>
 
 struct sn_pictures {
@@ -85,7 +87,7 @@ static sn_status hold(sn_pictures *s, sn_image image, sn_picture **out, sn_error
 
 sn_status sn_picture_open(sn_pictures *s, const char *path, const sn_image_options *options, sn_picture **out, sn_error *error) {
     *out = NULL;
-    if (!s->model->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", path);
+    if (!s->model->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", sn_picture_name(path));
     sn_image image;
     sn_status status = sn_image_open(path, options, &image, error);
     return status ? status : hold(s, image, out, error);
@@ -97,6 +99,16 @@ sn_status sn_picture_decode(sn_pictures *s, const char *where, const void *bytes
     sn_image image;
     sn_status status = sn_image_decode(where, bytes, size, options, &image, error);
     return status ? status : hold(s, image, out, error);
+}
+
+sn_status sn_picture_pixels(sn_pictures *s, const char *where, const uint8_t *rgb, int64_t width, int64_t height, sn_picture **out, sn_error *error) {
+    *out = NULL;
+    if (!s->model->has_vision) return sn_fail(error, SN_ERROR_INPUT, "%s: this model takes text alone", where);
+    sn_image image;
+    sn_status status = sn_image_new(where, width, height, 3, &image, error);
+    if (status) return status;
+    memcpy(image.pixels, rgb, (size_t)(width * height) * 3);
+    return hold(s, image, out, error);
 }
 
 void sn_picture_drop(sn_pictures *s, sn_picture *p) {

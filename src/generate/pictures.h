@@ -22,10 +22,12 @@ typedef struct sn_pictures sn_pictures;
 sn_status sn_pictures_new(sn_model *model, size_t limit, sn_pictures **out, sn_error *error);
 void sn_pictures_free(sn_pictures *pictures);
 
-/* Reads a file, always anew. The picture is held until it is dropped. */
+/* Reads a file (always anew) or a data URL. The picture is held until it is dropped. */
 sn_status sn_picture_open(sn_pictures *pictures, const char *path, const sn_image_options *options, sn_picture **out, sn_error *error);
 /* The same from bytes in memory; `where` names them in errors. */
 sn_status sn_picture_decode(sn_pictures *pictures, const char *where, const void *bytes, size_t size, const sn_image_options *options, sn_picture **out, sn_error *error);
+/* The same from pixels: RGB, 8 bits, rows from the top, width * height * 3 bytes. */
+sn_status sn_picture_pixels(sn_pictures *pictures, const char *where, const uint8_t *rgb, int64_t width, int64_t height, sn_picture **out, sn_error *error);
 void sn_picture_drop(sn_pictures *pictures, sn_picture *picture);
 
 /* The connector's rows, encoded at the first call; SN_ERROR_CANCELLED soon after *cancel (or NULL) became true. */

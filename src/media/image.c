@@ -2,11 +2,12 @@
 #include "media/image.h"
 
 #include "base/file.h"
+#include "media/data_url.h"
 #include "media/formats.h"
 
 #include <string.h>
 
-enum { MAX_SIDE = 16384, MAX_PIXELS = 178956970, MAX_FILE = 1 << 29 };
+enum { MAX_SIDE = 16384, MAX_PIXELS = 178956970 };
 
 void sn_image_free(sn_image *image) {
     sn_free(image->pixels);
@@ -182,12 +183,12 @@ sn_status sn_image_decode(const char *where, const unsigned char *bytes, size_t 
 }
 
 sn_status sn_image_open(const char *path, const sn_image_options *options, sn_image *out, sn_error *error) {
-    char *bytes;
+    unsigned char *bytes;
     size_t size;
     *out = (sn_image){0};
-    sn_status status = sn_read_file(path, MAX_FILE, &bytes, &size, error);
+    sn_status status = sn_is_data_url(path) ? sn_data_url_read(path, SN_MAX_IMAGE_FILE, &bytes, &size, error) : sn_read_file(path, SN_MAX_IMAGE_FILE, (char **)&bytes, &size, error);
     if (status) return status;
-    status = sn_image_decode(path, (const unsigned char *)bytes, size, options, out, error);
+    status = sn_image_decode(sn_picture_name(path), bytes, size, options, out, error);
     sn_free(bytes);
     return status;
 }

@@ -20,10 +20,14 @@ typedef struct sn_image_options {
     bool gray16_shift; /* 16-bit grey: high byte instead of clipping */
 } sn_image_options;
 
+enum { SN_MAX_IMAGE_FILE = 1 << 29 }; /* bytes */
+
 /* JPEG, PNG, WebP, GIF (of the animated ones the first frame) and BMP; the type comes from the bytes. Truncated data
  * are refused. Limits: 16384 in either direction, 178 956 970 pixels, files of 512 MB. `where` names the picture in errors. */
 sn_status sn_image_decode(const char *where, const unsigned char *bytes, size_t size, const sn_image_options *options, sn_image *out,
                           sn_error *error);
+/* The same of a file, or of a data URL ("data:image/png;base64,…", media/data_url.h); a file whose name begins with "data:"
+ * is reached as "./data:…". */
 sn_status sn_image_open(const char *path, const sn_image_options *options, sn_image *out, sn_error *error);
 void sn_image_free(sn_image *image);
 

@@ -26,6 +26,9 @@ check() {
 picture=$demo/scenes/000.png
 check "an answer" 0 "Four." "" -- "$program" chat "$demo" -i "$picture" "How many things are there?"
 check "in Russian" 0 "Синий." "" -- "$program" chat "$demo" --image="$picture" -t0 "Какого цвета фон?"
+url="data:image/png;base64,$(base64 -w0 "$picture")"
+check "a picture on standard input" 0 "Four." "" -- sh -c '"$0" chat "$1" -i - "How many things are there?" <"$2"' "$program" "$demo" "$picture"
+check "a picture in a data URL" 0 "Four." "" -- "$program" chat "$demo" -i "$url" "How many things are there?"
 check "two pictures" 0 - "" -- "$program" chat "$demo" -i "$picture" -i "$demo/scenes/001.png" -n 4 "Describe the picture."
 check "a stop string" 0 "I see a lark at the top left," "" -- "$program" chat "$demo" -i "$picture" --stop " a peng" "Describe the picture."
 check "beams" 0 "Four." "" -- "$program" chat "$demo" -i "$picture" --beams 3 "How many things are there?"
@@ -45,6 +48,14 @@ check "an unknown command" 2 "" "no command chatt" -- "$program" chatt
 check "not a model" 1 "" "$here" -- "$program" chat "$here" x
 check "no such model" 1 "" "no such file" -- "$program" chat "$here/none" x
 check "no such picture" 1 "" "$here/none.png" -- "$program" chat "$demo" -i "$here/none.png" x
+check "two pictures on one standard input" 2 "" "found \"-\" for 2 pictures" -- "$program" chat "$demo" -i - -i - x
+check "the picture where the questions are" 2 "" "the questions are read from it" -- "$program" chat "$demo" -i -
+check "an empty standard input" 1 "" "standard input: the file is empty" -- "$program" chat "$demo" -i - x
+check "no picture on standard input" 1 "" "standard input: not a picture" -- sh -c 'echo hello | "$0" chat "$1" -i - x' "$program" "$demo"
+check "a picture that was cut" 1 "" "standard input: " -- sh -c 'head -c 400 "$2" | "$0" chat "$1" -i - x' "$program" "$demo" "$picture"
+check "a data URL that was cut" 1 "" "data URL: .*ends" -- "$program" chat "$demo" -i "$(printf %.400s "$url")" x
+check "a data URL without data" 1 "" "data URL: found no comma" -- "$program" chat "$demo" -i data:image/png x
+check "a data URL of something else" 1 "" "data URL: byte 22: found a character" -- "$program" chat "$demo" -i "data:image/png;base64,<svg>" x
 check "not a picture" 1 "" "not a picture" -- "$program" chat "$demo" -i "$demo/config.json" x
 check "not UTF-8" 1 "" "UTF-8" -- "$program" chat "$demo" "$(printf '\377')"
 check "too long" 1 "" "window holds 1024" -- "$program" chat "$demo" "$(printf '%04000d' 0)"
@@ -68,6 +79,10 @@ check "a conversation from a pipe" 0 "Four.
 Blue.
 One." "" -- sh -c '"$0" chat "$1" -t 0 <"$2"' "$program" "$demo" "$here/lines"
 check "a saved conversation goes on" 0 "A lark." "" -- "$program" chat "$demo" -t 0 --load "$here/saved.json" "What is at the top left?"
+check "with a picture that came on standard input" 0 "Four.
+Blue." "" -- sh -c 'printf "How many things are there?\n/save $3/url.json\n/load $3/url.json\nWhat colour is the background?\n" | "$0" chat "$1" -t 0 -i "$2"' "$program" "$demo" "$url" "$here"
+echo "/image -" >"$here/lines"
+check "no picture between the lines of a pipe" 2 "" "/image -: standard input is read for the questions" -- sh -c '"$0" chat "$1" <"$2"' "$program" "$demo" "$here/lines"
 echo "/nonsense" >"$here/lines"
 check "an unknown word from a pipe" 2 "" "no /nonsense" -- sh -c '"$0" chat "$1" <"$2"' "$program" "$demo" "$here/lines"
 echo "/save $here/none/x.json" >"$here/lines"

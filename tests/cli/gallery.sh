@@ -55,6 +55,15 @@ expect "as JSON too" 0 '"reason": ".*empty' index --failed "$db" --json
 sleep 2.1
 expect "a second run reads nothing" 0 '205 unchanged' index "$model" "$here/pics" -o "$db"
 expect "a picture finds itself" 0 '^1\.0000  .*/123\.bmp' search "$db" -i "$here/pics/123.bmp"
+expect "by its file, with every digit" 0 '"searched"' search "$db" -i "$inputs/a.png" --json
+cp "$here/out" "$here/by-file"
+expect "on standard input" 0 '"searched"' search "$db" -i - --json <"$inputs/a.png"
+cmp "$here/out" "$here/by-file" || { echo "not ok the same by standard input"; failed=1; }
+expect "in a data URL" 0 '"searched"' search "$db" -i "data:image/png;base64,$(base64 -w0 "$inputs/a.png")" --json
+cmp "$here/out" "$here/by-file" || { echo "not ok the same by a data URL"; failed=1; }
+expect "what is in the gallery too" 0 '"score": 1.0,|"score": 0.99999|"score": 1.000000' search "$db" -i - --json -k 1 <"$here/pics/123.bmp"
+expect "taken away as well" 0 '^-?0\.[0-9]+  /' search "$db" "a red car" --not - <"$here/pics/123.bmp"
+expect "standard input twice" 2 'found "-" for 2 pictures' search "$db" -i - --not - <"$inputs/a.png"
 expect "words find something" 0 '^-?0\.[0-9]+  /' search "$db" "a red car" -k 3
 expect "a sum of both, less a third" 0 '^-?[01]\.[0-9]+  /' search "$db" "a red car" -i "$here/pics/001.bmp" --not "snow" --html "$here/page.html"
 grep -q '<img loading="lazy" alt="" src="data:image/jpeg;base64,[^"]*"></a><figcaption>.*bmp' "$here/page.html" || { echo "not ok the page shows pictures"; failed=1; }

@@ -115,6 +115,48 @@ static void test_answers_as_the_reference(void **state) {
     json_decref(expected);
 }
 
+static void answer_into(fixture *f, sn_chat *chat, char text[4096]) {
+    assert_fine(sn_chat_add_text(chat, "Is it raining?", f->error), f);
+    assert_fine(sn_chat_answer(chat, NULL, NULL, f->error), f);
+    snprintf(text, 4096, "%s", sn_chat_part_text(chat, 0));
+    sn_chat_reset(chat);
+}
+
+/* A file's bytes in a data URL, and the pixels of a small BMP beside the BMP. */
+static void test_other_ways_in(void **state) {
+    fixture *f = *state;
+    enum { SIDE = 8, ROW = 3 * SIDE, HEAD = 54 };
+    unsigned char bytes[20000], rgb[SIDE * ROW], bmp[HEAD + SIDE * ROW] = {'B', 'M', [10] = HEAD, [14] = 40, [18] = SIDE, [22] = SIDE, [26] = 1, [28] = 24};
+    char url[3 * sizeof bytes + 16] = "data:,", by_path[4096], by_url[4096], by_bytes[4096], by_pixels[4096];
+    FILE *file = fopen(f->picture, "rb");
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    assert_true(size < sizeof bytes);
+    fclose(file);
+    for (size_t i = 0; i < size; i++) snprintf(url + 6 + 3 * i, 4, "%%%02x", bytes[i]);
+    sn_chat *chat = new_chat(f);
+    assert_fine(sn_chat_add_picture(chat, f->picture, f->error), f);
+    answer_into(f, chat, by_path);
+    assert_fine(sn_chat_add_picture(chat, url, f->error), f);
+    answer_into(f, chat, by_url);
+    assert_string_equal(by_path, by_url);
+
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            for (int c = 0; c < 3; c++) {
+                rgb[y * ROW + 3 * x + c] = (unsigned char)(31 * x + 7 * y + 80 * c);
+                bmp[HEAD + (SIDE - 1 - y) * ROW + 3 * x + 2 - c] = rgb[y * ROW + 3 * x + c];
+            }
+    assert_fine(sn_chat_add_picture_bytes(chat, bmp, sizeof bmp, f->error), f);
+    answer_into(f, chat, by_bytes);
+    assert_fine(sn_chat_add_picture_pixels(chat, rgb, SIDE, SIDE, f->error), f);
+    answer_into(f, chat, by_pixels);
+    assert_string_equal(by_bytes, by_pixels);
+    expect_usage(f, sn_chat_add_picture_pixels(chat, NULL, SIDE, SIDE, f->error));
+    assert_int_equal(sn_chat_add_picture_pixels(chat, rgb, INT64_MAX, 3, f->error), SN_ERROR_INPUT);
+    assert_int_equal(sn_chat_add_picture(chat, "data:;base64,iVBORw0K", f->error), SN_ERROR_INPUT);
+    sn_chat_free(chat);
+}
+
 /* Three turns, with a picture in the first and in the last. Under a sanitizer this is also the test for leaks. */
 static void test_three_turns(void **state) {
     fixture *f = *state;
@@ -348,6 +390,7 @@ int main(int argc, char **argv) {
     folder = argc > 1 ? argv[1] : ".";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_as_the_reference),
+        cmocka_unit_test(test_other_ways_in),
         cmocka_unit_test(test_three_turns),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_from_another_thread),

@@ -1,4 +1,5 @@
 /* Conversations with the demo model: what is computed again and what is not, and that it makes no difference. */
+#include "base/base64.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "generate/conversation.h"
@@ -317,6 +318,90 @@ static void test_saved_conversation(void **state) {
     sn_free(one);
 }
 
+static void expect_key(fixture *f, const uint64_t key[2], sn_status status, sn_picture *picture, const sn_error *error) {
+    if (status) fail_msg("%s", error->message);
+    assert_memory_equal(picture->key, key, sizeof picture->key);
+    sn_picture_drop(f->pictures, picture);
+}
+
+/* Whatever way a picture comes in, the model gets the same bits: here a board of black and white pixels, whose grey tells
+ * that it was made smaller by a filter and not by leaving pixels out. */
+static void test_every_way_in_gives_the_same_bits(void **state) {
+    fixture *f = *state;
+    enum { SIDE = 512, ROW = 3 * SIDE, HEAD = 54, SIZE = HEAD + ROW * SIDE };
+    static const unsigned char head[HEAD] = {'B', 'M', [10] = HEAD, [14] = 40, [19] = SIDE >> 8, [23] = SIDE >> 8, [26] = 1, [28] = 24};
+    char path[] = "/tmp/sensorium-XXXXXX";
+    unsigned char *rgb = sn_alloc(SIDE, ROW), *bmp = sn_alloc(SIZE, 1);
+    for (int i = 0; i < SIDE * SIDE; i++) memset(rgb + 3 * i, (i / SIDE + i % SIDE) % 2 ? 0 : 255, 3);
+    memcpy(bmp, head, HEAD);
+    for (int y = 0; y < SIDE; y++) memcpy(bmp + HEAD + y * ROW, rgb + (SIDE - 1 - y) * ROW, ROW);
+    sn_buf url = {0};
+    sn_buf_puts(&url, "data:image/bmp;base64,");
+    sn_base64_add(&url, bmp, SIZE);
+    sn_error error = {0};
+    close(mkstemp(path));
+    assert_ok(sn_write_file(path, bmp, SIZE, &error), error);
+
+    sn_picture *first, *other;
+    assert_ok(sn_picture_open(f->pictures, path, NULL, &first, &error), error);
+    int64_t size = f->model->image_size;
+    const float *mean = f->model->processor.mean, *std = f->model->processor.std;
+    for (int64_t i = 0; i < 3 * size * size; i++) {
+        int64_t y = i / size % size, x = i % size, c = i / size / size;
+        float grey = 255 * (first->planes[i] * std[c] + mean[c]);
+        bool inside = x > 1 && y > 1 && x < size - 2 && y < size - 2;
+        if (inside ? grey < 126.9F || grey > 128.1F : grey < 123.9F || grey > 131.1F) fail_msg("%g at %lld, %lld", (double)grey, (long long)x, (long long)y);
+    }
+    uint64_t key[2] = {first->key[0], first->key[1]};
+    sn_status status = sn_picture_open(f->pictures, url.data, NULL, &other, &error);
+    expect_key(f, key, status, other, &error);
+    status = sn_picture_decode(f->pictures, "bytes", bmp, SIZE, NULL, &other, &error);
+    expect_key(f, key, status, other, &error);
+    status = sn_picture_pixels(f->pictures, "pixels", rgb, SIDE, SIDE, &other, &error);
+    expect_key(f, key, status, other, &error);
+    rgb[0] ^= 255;
+    assert_ok(sn_picture_pixels(f->pictures, "pixels", rgb, SIDE, SIDE, &other, &error), error);
+    assert_memory_not_equal(other->key, key, sizeof key);
+    sn_picture_drop(f->pictures, other);
+    assert_int_equal(sn_picture_pixels(f->pictures, "pixels", rgb, 1 << 20, 1, &other, &error), SN_ERROR_INPUT);
+    sn_picture_drop(f->pictures, first);
+    unlink(path);
+    sn_buf_free(&url);
+    sn_free(bmp);
+    sn_free(rgb);
+}
+
+/* A picture that stands in the conversation's file itself is saved and read again; a broken one is named by its message. */
+static void test_saved_with_a_data_url(void **state) {
+    fixture *f = *state;
+    char *path = scene("000"), *bytes;
+    size_t size;
+    int changed;
+    sn_error error = {0};
+    sn_buf url = {0};
+    assert_ok(sn_read_file(path, 1 << 20, &bytes, &size, &error), error);
+    sn_buf_puts(&url, "data:image/png;base64,");
+    sn_base64_add(&url, bytes, size);
+    sn_conversation *c = begin(f), *again = begin(f);
+    say(f, c, url.data, "How many things are there?");
+    expect_answer(c, "Four.", 0);
+    json_t *saved = sn_conversation_json(c);
+    assert_ok(sn_conversation_read(again, "saved", saved, "/nowhere", NULL, &changed, &error), error);
+    assert_int_equal(changed, 0);
+    say(f, again, NULL, "What colour is the background?");
+    expect_answer(again, "Blue.", 0);
+    json_t *bad = json_pack("{s:[{s:s,s:s},{s:s,s:[{s:s,s:s}]}]}", "messages", "role", "user", "content", "a", "role", "user", "content", "type", "image", "path", "data:image/png;base64,iVBORw0K!");
+    assert_int_equal(sn_conversation_read(again, "bad.json", bad, "/", NULL, &changed, &error), SN_ERROR_INPUT);
+    assert_string_equal(error.message, "bad.json: messages[1]: path: data URL: byte 30: found a character that is no digit of it, expected base64");
+    json_decref(bad);
+    json_decref(saved);
+    sn_conversation_free(c);
+    sn_conversation_free(again);
+    sn_buf_free(&url);
+    sn_free(bytes);
+    sn_free(path);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv) {
@@ -324,6 +409,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         TEST(test_turns_keep_the_cache), TEST(test_cache_changes_nothing), TEST(test_another_picture_is_never_taken_for_the_last_one), TEST(test_special_tokens_typed_are_text),
         TEST(test_streamed_is_the_text), TEST(test_a_cancelled_answer_stays_in_part), TEST(test_encoding_is_cancelled), TEST(test_too_long_is_refused), TEST(test_saved_conversation),
+        TEST(test_every_way_in_gives_the_same_bits), TEST(test_saved_with_a_data_url),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
