@@ -91,7 +91,7 @@ static void print_survey(const sn_training *t, const sn_data_report *d, double s
     printf("%-22s%lld of %lld (%zu tensors)\n", "parameters that learn", (long long)learning, (long long)all, t->trainer.count);
     printf("%-22s%.1f MB (masters, gradients, two moments), %.1f MB for the values of a pass%s\n", "memory for learning", 8e-6 * (double)(learning + own), 1e-6 * (double)d->pass_memory,
            t->trainer.recompute ? ", blocks computed again" : "");
-    if (t->trainer.lora.r) printf("%-22srank %lld, alpha %g\n", "low-rank updates", (long long)t->trainer.lora.r, t->trainer.lora.alpha);
+    if (t->trainer.lora.r) printf("%-22srank %lld, alpha %g, dropout %g\n", "low-rank updates", (long long)t->trainer.lora.r, t->trainer.lora.alpha, t->trainer.lora.dropout);
     printf("%-22s%lld, usable %lld, without a learnt token %lld, broken %lld\n", "samples", (long long)d->samples, (long long)d->usable, (long long)d->without_labels, (long long)d->broken);
     if (!d->pictures) printf("%-22snone: what is reached through pictures alone (the projector) is left as it is\n", "pictures");
     printf("%-22s%lld (%.1f a sample), longest sample %lld positions, %lld cut\n", "learnt tokens", (long long)d->learnt, d->usable ? (double)d->learnt / (double)d->usable : 0, (long long)d->longest, (long long)d->cut);

@@ -13,6 +13,7 @@ static const char *const names[SN_OP_COUNT] = {
     [SN_OP_ADD] = "add",
     [SN_OP_MUL] = "mul",
     [SN_OP_SCALE] = "scale",
+    [SN_OP_DROPOUT] = "dropout",
     [SN_OP_SUM_LEADING] = "sum_leading",
     [SN_OP_UNARY] = "unary",
     [SN_OP_UNARY_BACK] = "unary_back",

@@ -60,6 +60,23 @@ void sn_scale_derivative(sn_graph *g, sn_grad *grad, sn_tensor y, sn_tensor dy) 
     if (sn_grad_wanted(grad, node.input[0])) sn_grad_add(g, grad, node.input[0], sn_scale(g, dy, node.u.scale));
 }
 
+sn_tensor sn_dropout(sn_graph *g, sn_tensor x, sn_tensor keys, float rate, uint32_t stream) {
+    if (x == SN_NONE || keys == SN_NONE) return SN_NONE;
+    x = sn_as_rows(g, x);
+    const sn_node *k = sn_at(g, keys);
+    if (k->type != SN_TYPE_I32 || k->shape.rank != 2 || k->shape.dim[1] != 2 || k->shape.dim[0] < 1 || sn_num_rows(sn_at(g, x)) % k->shape.dim[0])
+        return sn_graph_fail(g, "dropout: %lld rows do not fall into the groups of the keys", (long long)sn_num_rows(sn_at(g, x)));
+    if (!(rate >= 0 && rate < 1)) return sn_graph_fail(g, "dropout: the rate is %g, expected 0 to below 1", (double)rate);
+    sn_tensor t = SN_NODE(g, SN_OP_DROPOUT, sn_at(g, x)->shape, x, keys);
+    if (t) g->nodes[t].u.dropout.rate = rate, g->nodes[t].u.dropout.stream = stream;
+    return t;
+}
+
+void sn_dropout_derivative(sn_graph *g, sn_grad *grad, sn_tensor y, sn_tensor dy) {
+    sn_node node = *sn_at(g, y);
+    if (sn_grad_wanted(grad, node.input[0])) sn_grad_add(g, grad, node.input[0], sn_dropout(g, dy, node.input[1], node.u.dropout.rate, node.u.dropout.stream));
+}
+
 sn_tensor sn_unary_op(sn_graph *g, sn_unary kind, sn_tensor x) {
     if (x == SN_NONE) return SN_NONE;
     x = sn_as_rows(g, x);

@@ -13,6 +13,7 @@ static sn_derivative *const derivatives[SN_OP_COUNT] = {
     [SN_OP_ADD] = sn_add_derivative,
     [SN_OP_MUL] = sn_mul_derivative,
     [SN_OP_SCALE] = sn_scale_derivative,
+    [SN_OP_DROPOUT] = sn_dropout_derivative,
     [SN_OP_UNARY] = sn_unary_derivative,
     [SN_OP_GATED] = sn_gated_derivative,
     [SN_OP_NORM] = sn_norm_derivative,

@@ -29,6 +29,7 @@ typedef enum sn_op {
     SN_OP_ADD,    /* a + b, b broadcast over leading dimensions */
     SN_OP_MUL,    /* a * b, likewise */
     SN_OP_SCALE,  /* a * constant */
+    SN_OP_DROPOUT, /* a, some values zeroed by chance */
     SN_OP_SUM_LEADING, /* adjoint of broadcasting: sum over leading dimensions */
     SN_OP_UNARY,
     SN_OP_UNARY_BACK,
@@ -83,6 +84,7 @@ typedef struct sn_node {
     union {
         float scale;
         sn_unary unary;
+        struct { float rate; uint32_t stream; } dropout;
         struct { sn_norm kind; float eps; } norm;
         int64_t patch; /* UNFOLD, FOLD */
         struct { bool grad_hidden, grad_head; } loss;
@@ -172,6 +174,11 @@ sn_tensor sn_contiguous(sn_graph *g, sn_tensor x);
 sn_tensor sn_add(sn_graph *g, sn_tensor a, sn_tensor b);
 sn_tensor sn_mul(sn_graph *g, sn_tensor a, sn_tensor b);
 sn_tensor sn_scale(sn_graph *g, sn_tensor a, float factor);
+/* x with values zeroed at that rate and the others divided by 1 - rate (Srivastava et al., JMLR 15, 2014, as torch.nn.Dropout
+ * scales it). keys i32 [groups, 2] say which: rows of x fall into that many groups of equal length, a group's key and
+ * `stream`, which tells operators apart, are those of a generator by counter, so that neither the order nor the threads
+ * nor what else is in the batch matters, and the derivative draws the same again. */
+sn_tensor sn_dropout(sn_graph *g, sn_tensor x, sn_tensor keys, float rate, uint32_t stream);
 sn_tensor sn_unary_op(sn_graph *g, sn_unary kind, sn_tensor x);
 /* act(gate) * up, both [.., n] */
 sn_tensor sn_gated(sn_graph *g, sn_unary kind, sn_tensor gate, sn_tensor up);

@@ -33,7 +33,7 @@ static inline bool sn_grad_wanted(const sn_grad *grad, sn_tensor t) { return t !
 /* Adds to the gradients of y's inputs, given dy. Each stands beside its operator's shape rule. */
 typedef void sn_derivative(sn_graph *g, sn_grad *grad, sn_tensor y, sn_tensor dy);
 sn_derivative sn_view_derivative, sn_copy_derivative, sn_pad_derivative, sn_concat_derivative, sn_add_derivative,
-    sn_mul_derivative, sn_scale_derivative, sn_unary_derivative, sn_gated_derivative, sn_norm_derivative,
+    sn_mul_derivative, sn_scale_derivative, sn_dropout_derivative, sn_unary_derivative, sn_gated_derivative, sn_norm_derivative,
     sn_linear_derivative, sn_unfold_derivative, sn_gather_rows_derivative, sn_scatter_rows_derivative,
     sn_attention_derivative, sn_head_loss_derivative;
 

@@ -215,7 +215,7 @@ static sn_status write_adapter_config(const char *folder, const sn_trainer *t, c
     }
     return write_json(folder, "adapter_config.json",
                       json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:s, s:b, s:b, s:o}", "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base ? base : "", "r",
-                                (json_int_t)t->lora.r, "lora_alpha", t->lora.alpha, "lora_dropout", 0.0, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "target_modules", modules),
+                                (json_int_t)t->lora.r, "lora_alpha", t->lora.alpha, "lora_dropout", t->lora.dropout, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "target_modules", modules),
                       error);
 }
 

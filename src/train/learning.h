@@ -15,7 +15,7 @@ typedef struct sn_lora_options {
     const char *const *targets; /* patterns; of parameters that the stage trains the end of a name fits too: "q_proj" */
     int num_targets;
     int64_t r;
-    double alpha;
+    double alpha, dropout; /* dropout: rate at which values of A's input are zeroed while learning */
 } sn_lora_options;
 
 typedef struct sn_learning {

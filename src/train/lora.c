@@ -83,6 +83,25 @@ sn_status sn_lora_add(sn_model *m, const sn_learning *l, sn_arena *arena, const 
     return status;
 }
 
+sn_lora_place *sn_lora_begin(sn_graph *g, const sn_lora_place *t) {
+    sn_lora_place *own = t->r ? sn_arena_alloc(g->arena, 1, sizeof *own) : NULL;
+    if (t->r && !own) sn_graph_fail(g, "out of memory");
+    if (!own) return NULL;
+    *own = *t;
+    g->around = sn_lora_around, g->around_context = own;
+    return own;
+}
+
+void sn_lora_token_key(int64_t place, int64_t position, int32_t key[2]) { key[0] = (int32_t)position, key[1] = (int32_t)place; }
+void sn_lora_picture_key(int64_t place, int64_t picture, int32_t key[2]) { key[0] = (int32_t)(-1 - picture), key[1] = (int32_t)place; }
+
+/* The input of A: while learning some of its values are zeroed, other ones for every layer. */
+static sn_tensor dropped(sn_graph *g, const sn_lora_place *t, const char *weight, sn_tensor x) {
+    bool of_picture = strncmp(weight, "vision.", 7) == 0 || strncmp(weight, "projector.", 10) == 0;
+    sn_tensor keys = of_picture ? t->picture_keys : t->token_keys;
+    return keys && t->dropout > 0 ? sn_dropout(g, x, keys, (float)t->dropout, (uint32_t)sn_hash(weight, strlen(weight), t->seed)) : x;
+}
+
 /* y + scale · B A x, where the store holds A and B of this weight. */
 sn_tensor sn_lora_around(sn_graph *g, const void *context, const char *weight, sn_tensor x, sn_tensor y) {
     const sn_lora_place *t = context;
@@ -95,5 +114,5 @@ sn_tensor sn_lora_around(sn_graph *g, const void *context, const char *weight, s
     g->scope = 0; /* the names are whole */
     sn_tensor first = sn_param(g, down->name, down->weight.shape, SN_INIT_UNIFORM), second = sn_param(g, up->name, up->weight.shape, SN_INIT_ZERO);
     g->scope = scope;
-    return sn_add(g, y, sn_scale(g, sn_linear(g, sn_linear(g, x, first, SN_NONE), second, SN_NONE), t->scale));
+    return sn_add(g, y, sn_scale(g, sn_linear(g, sn_linear(g, dropped(g, t, weight, x), first, SN_NONE), second, SN_NONE), t->scale));
 }

@@ -62,7 +62,7 @@ static const cyaml_schema_value_t pattern_entry = {CYAML_VALUE_STRING(CYAML_FLAG
 
 static const cyaml_strval_t exports[] = {{"adapter", SN_EXPORT_ADAPTER}, {"merged", SN_EXPORT_MERGED}, {"both", SN_EXPORT_BOTH}};
 static const cyaml_schema_field_t lora_fields[] = {
-    CYAML_FIELD_UINT("r", CYAML_FLAG_DEFAULT, sn_recipe_lora, r), REAL(sn_recipe_lora, alpha),
+    CYAML_FIELD_UINT("r", CYAML_FLAG_DEFAULT, sn_recipe_lora, r), REAL(sn_recipe_lora, alpha), REAL(sn_recipe_lora, dropout),
     CYAML_FIELD_SEQUENCE("targets", CYAML_FLAG_POINTER, sn_recipe_lora, targets, &pattern_entry, 1, 64),
     CYAML_FIELD_ENUM("export", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_lora, export, exports, 3), CYAML_FIELD_END};
 static const cyaml_strval_t counts[] = {{"global", 0}, {"micro", 1}};
@@ -151,7 +151,7 @@ static const struct override {
 } overrides[] = {
     {"optimizer.lr", offsetof(sn_recipe, optimizer.lr), 'r'}, {"optimizer.weight_decay", offsetof(sn_recipe, optimizer.weight_decay), 'r'},
     {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
-    {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
+    {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"lora.dropout", offsetof(sn_recipe, lora.dropout), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
     {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"schedule.warmup_steps", offsetof(sn_recipe, schedule.warmup_steps), 'u'}, {"schedule.steps", offsetof(sn_recipe, schedule.steps), 'u'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
     {"workers", offsetof(sn_recipe, workers), 'u'}, {"broken_share", offsetof(sn_recipe, broken_share), 'r'},
     {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
@@ -220,7 +220,7 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
                   {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"schedule.every", r->schedule.every, r->schedule.name == SN_SCHEDULE_STEP, 4294967295.0}, {"schedule.factor", r->schedule.factor, 0, 1},
                   {"loss.captioning", l->captioning ? *l->captioning : 1, 0, 1e6}, {"loss.retrieval", l->retrieval ? *l->retrieval : 1, 0, 1e6}, {"loss.joined", l->joined ? *l->joined : 0, 0, 1},
                   {"batch.size", r->batch.size, 1, 65536}, {"optimizer.momentum", o->momentum, 0, 0.9999999}, {"lora.r", r->lora.r, r->lora.targets_count ? 1 : 0, 65536},
-                  {"lora.alpha", r->lora.alpha, 0, 1e6}, {"save.minutes", r->save.minutes, 0, 1e6}, {"broken_share", r->broken_share, 0, 1}, {"workers", r->workers, 0, 64}};
+                  {"lora.alpha", r->lora.alpha, 0, 1e6}, {"lora.dropout", r->lora.dropout, 0, 0.99}, {"save.minutes", r->save.minutes, 0, 1e6}, {"broken_share", r->broken_share, 0, 1}, {"workers", r->workers, 0, 64}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
             return refuse(r, ranges[i].name, error, "found %g, expected %g to %g", ranges[i].value, ranges[i].low, ranges[i].high);
@@ -319,6 +319,7 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
         sn_buf_printf(&text, "|%s %a %a", r->train[i].pattern, r->train[i].lr ? *r->train[i].lr : -1.0, r->train[i].weight_decay ? *r->train[i].weight_decay : -1.0);
     for (unsigned i = 0; i < r->freeze_count; i++) sn_buf_printf(&text, "|freeze %s", r->freeze[i]);
     for (unsigned i = 0; i < r->lora.targets_count; i++) sn_buf_printf(&text, "|lora %s %u %a", r->lora.targets[i], r->lora.r, r->lora.alpha);
+    if (r->lora.dropout > 0) sn_buf_printf(&text, "|dropout %a", r->lora.dropout);
     if (r->optimizer.name) sn_buf_printf(&text, "|sgd %a %d", r->optimizer.momentum, r->optimizer.nesterov);
     if (r->compute) sn_buf_printf(&text, "|bf16");
     if (r->loss.count) sn_buf_printf(&text, "|micro %u", r->batch.micro);

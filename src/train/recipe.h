@@ -61,7 +61,7 @@ typedef enum sn_recipe_export { SN_EXPORT_ADAPTER, SN_EXPORT_MERGED, SN_EXPORT_B
 
 typedef struct sn_recipe_lora {
     unsigned r; /* 0 = no low-rank updates */
-    double alpha;
+    double alpha, dropout;
     char **targets;
     unsigned targets_count;
     int export; /* sn_recipe_export */

@@ -67,7 +67,7 @@ static sn_status read_learning(sn_training *t, sn_error *error) {
     if (!(t->groups = sn_alloc(r->train_count + 1, sizeof *t->groups))) return sn_fail_memory(error);
     for (unsigned i = 0; i < r->train_count; i++)
         t->groups[i] = (sn_learning_group){r->train[i].pattern, r->train[i].lr ? *r->train[i].lr : -1, r->train[i].weight_decay ? *r->train[i].weight_decay : -1};
-    t->lora = (sn_lora_options){.targets = (const char *const *)r->lora.targets, .num_targets = (int)r->lora.targets_count, .r = r->lora.r, .alpha = r->lora.alpha};
+    t->lora = (sn_lora_options){.targets = (const char *const *)r->lora.targets, .num_targets = (int)r->lora.targets_count, .r = r->lora.r, .alpha = r->lora.alpha, .dropout = r->lora.dropout};
     t->learning = (sn_learning){.stage = r->stage, .train = t->groups, .num_train = (int)r->train_count, .freeze = (const char *const *)r->freeze, .num_freeze = (int)r->freeze_count,
                                 .lora = r->lora.r ? &t->lora : NULL, .seed = r->seed};
     return SN_OK;

@@ -45,9 +45,9 @@ static bool learns_here(const sn_trainer *t, const char *name) {
     return false;
 }
 
-void sn_trainer_begin(sn_graph *g, const sn_trainer *t) {
-    if (t->lora.r) g->around = sn_lora_around, g->around_context = &t->lora;
+sn_lora_place *sn_trainer_begin(sn_graph *g, const sn_trainer *t) {
     g->recompute = t->recompute;
+    return sn_lora_begin(g, &t->lora);
 }
 
 void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *t, sn_tensor loss) {
@@ -71,10 +71,14 @@ void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *t, sn_tensor loss) 
 static void build(sn_graph *g, const void *context) {
     const batch *b = context;
     const sn_model *m = b->trainer->model;
-    sn_trainer_begin(g, b->trainer);
+    sn_lora_place *lora = sn_trainer_begin(g, b->trainer);
     sn_tensor ids = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens)), positions = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens));
     sn_tensor starts = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->rows + 1));
     sn_tensor labels = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens)), weights = sn_input(g, SN_TYPE_F32, SN_SHAPE(b->tokens));
+    if (lora && lora->dropout > 0) {
+        lora->token_keys = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->tokens, 2));
+        if (b->media) lora->picture_keys = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->pictures, 2));
+    }
     sn_tensor x = m->lm.embed(g, m->lm.config, ids);
     if (b->media) {
         sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(b->pictures, 3, m->image_size, m->image_size));
@@ -97,7 +101,7 @@ static void build(sn_graph *g, const void *context) {
 static sn_status find_media_only(sn_trainer *t, sn_error *error) {
     sn_graph *g = sn_graph_new();
     if (!g) return sn_fail_memory(error);
-    if (t->lora.r) g->around = sn_lora_around, g->around_context = &t->lora;
+    sn_lora_begin(g, &t->lora);
     sn_lm_parameters(g, &t->model->lm);
     for (size_t i = 0; i < t->count; i++) {
         bool found = false;
@@ -145,7 +149,7 @@ sn_status sn_trainer_open(sn_model *model, const sn_learning *l, sn_trainer *out
     if (status) return status;
     if (!(out->arena = sn_arena_new())) return sn_fail_memory(error);
     if (l->lora) {
-        out->lora.r = l->lora->r, out->lora.alpha = l->lora->alpha, out->lora.scale = (float)(l->lora->alpha / (double)l->lora->r);
+        out->lora.r = l->lora->r, out->lora.alpha = l->lora->alpha, out->lora.scale = (float)(l->lora->alpha / (double)l->lora->r), out->lora.dropout = l->lora->dropout, out->lora.seed = l->seed;
         status = sn_lora_add(model, l, out->arena, parts, 8, error);
     }
     if (!status && !(out->trainables = sn_alloc(model->store->count + 1, sizeof *out->trainables))) status = sn_fail_memory(error);
@@ -192,11 +196,26 @@ int64_t sn_sample_learnt(const sn_sample *s) {
 typedef struct packed {
     sn_arena *arena;
     batch batch;
-    int32_t *ids, *positions, *labels, *starts, *at, *from;
+    int32_t *ids, *positions, *labels, *starts, *at, *from, *token_keys, *picture_keys;
     float *weights, one;
-    const void *inputs[9];
+    const void *inputs[11];
     const char **names; /* of the results: the loss, then the gradients */
 } packed;
+
+/* What dropout is keyed by. */
+static sn_status add_keys(const sn_trainer *t, const sn_pass *pass, packed *p, sn_error *error) {
+    if (!(t->lora.dropout > 0)) return SN_OK;
+    p->token_keys = sn_arena_alloc(p->arena, 2 * (size_t)p->batch.tokens, sizeof *p->token_keys);
+    p->picture_keys = sn_arena_alloc(p->arena, 2 * (size_t)p->batch.pictures + 2, sizeof *p->picture_keys);
+    if (!p->token_keys || !p->picture_keys) return sn_fail_memory(error);
+    int32_t *token = p->token_keys, *picture = p->picture_keys;
+    for (int i = 0; i < pass->num_samples; i++) {
+        const sn_sample *s = &pass->samples[i];
+        for (size_t j = 0; j < s->ids.count; j++, token += 2) sn_lora_token_key(s->place, (int64_t)j, token);
+        for (int k = 0; k < s->num_media; k++, picture += 2) sn_lora_picture_key(s->place, k, picture);
+    }
+    return SN_OK;
+}
 
 static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_error *error) {
     int n = pass->num_samples;
@@ -229,11 +248,13 @@ static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_er
     p->names[0] = "loss";
     for (size_t i = 0; i < t->count; i++)
         if (!(p->names[i + 1] = sn_arena_format(p->arena, "grad.%s", t->trainables[i].entry->name))) return sn_fail_memory(error);
-    const void *with[] = {p->ids, p->positions, p->starts, p->labels, p->weights, pass->pixels, p->at, p->from, &p->one};
-    const void *without[] = {p->ids, p->positions, p->starts, p->labels, p->weights, &p->one};
-    if (b->media) memcpy(p->inputs, with, sizeof with);
-    else memcpy(p->inputs, without, sizeof without);
-    return SN_OK;
+    sn_status status = add_keys(t, pass, p, error);
+    const bool drops = p->token_keys != NULL, media = b->media > 0;
+    const struct { bool there; const void *data; } all[] = {{true, p->ids}, {true, p->positions}, {true, p->starts}, {true, p->labels}, {true, p->weights}, {drops, p->token_keys}, {drops && media, p->picture_keys},
+                                                             {media, pass->pixels}, {media, p->at}, {media, p->from}, {true, &p->one}};
+    for (size_t i = 0, n_inputs = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].there) p->inputs[n_inputs++] = all[i].data; /* in the order in which the graph takes them */
+    return status;
 }
 
 static sn_status program_of(const sn_trainer *t, const batch *b, const char *const *names, sn_program **out, sn_error *error) {

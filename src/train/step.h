@@ -45,8 +45,8 @@ void sn_trainer_close(sn_trainer *trainer);
 int64_t sn_sample_learnt(const sn_sample *sample);
 
 /* ---- for objectives: what every graph of a step has ---- */
-/* First: low-rank updates, blocks computed again. Last: gradients of the loss [1] by all that learns, named grad.*. */
-void sn_trainer_begin(sn_graph *g, const sn_trainer *trainer);
+/* First: low-rank updates (as sn_lora_begin gives them), blocks computed again. Last: gradients of the loss [1] by all that learns, named grad.*. */
+sn_lora_place *sn_trainer_begin(sn_graph *g, const sn_trainer *trainer);
 void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *trainer, sn_tensor loss);
 /* Runs a program whose results from number `first` on are the gradients, named grad.* in the order of the trainables; results[]
  * has their places, which are filled in here. With `add` they are added to those there are. Each is told to on_gradient. */

@@ -101,6 +101,7 @@ static void check_case(const gradient_case *c) {
 static sn_tensor case_add(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_add(g, p[0], p[1]); }
 static sn_tensor case_mul(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_mul(g, p[0], p[1]); }
 static sn_tensor case_scale(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_scale(g, p[0], 0.5f); }
+static sn_tensor case_dropout(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_dropout(g, p[0], in[0], 0.3f, 5); }
 static sn_tensor case_gelu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_GELU, p[0]); }
 static sn_tensor case_quick_gelu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_QUICK_GELU, p[0]); }
 static sn_tensor case_silu(sn_graph *g, const sn_tensor *p, const sn_tensor *in) { return sn_unary_op(g, SN_UNARY_SILU, p[0]); }
@@ -134,7 +135,7 @@ static sn_tensor case_loss(sn_graph *g, const sn_tensor *p, const sn_tensor *in)
     return sn_scale(g, sn_head_loss(g, hidden, p[1], in[0], in[1], SN_GRAD_HIDDEN | SN_GRAD_HEAD), 0.7f);
 }
 
-static const int32_t ids[] = {2, 0, 2, 4}, places[] = {3, 1}, positions[] = {0, 1, 2, 0, 1}, starts[] = {0, 3, 5}, labels[] = {1, -100, 4, 0};
+static const int32_t ids[] = {2, 0, 2, 4}, keys[] = {1, 2, 3, 4}, places[] = {3, 1}, positions[] = {0, 1, 2, 0, 1}, starts[] = {0, 3, 5}, labels[] = {1, -100, 4, 0};
 static const double weights_of_tokens[] = {0.5, 1, 0.25, 2};
 
 static void test_derivatives(void **state) {
@@ -143,6 +144,7 @@ static void test_derivatives(void **state) {
         {"add of equal shapes", case_add, 2, 0, {SN_SHAPE(2, 3, 5), SN_SHAPE(2, 3, 5)}},
         {"mul", case_mul, 2, 0, {SN_SHAPE(2, 3, 4), SN_SHAPE(3, 4)}},
         {"scale", case_scale, 1, 0, {SN_SHAPE(3, 4)}},
+        {"dropout", case_dropout, 1, 1, {SN_SHAPE(2, 3, 7)}, {SN_SHAPE(2, 2)}, {keys}},
         {"gelu", case_gelu, 1, 0, {SN_SHAPE(3, 7)}},
         {"quick gelu", case_quick_gelu, 1, 0, {SN_SHAPE(3, 7)}},
         {"silu", case_silu, 1, 0, {SN_SHAPE(3, 7)}},

@@ -389,6 +389,12 @@ static sn_tensor build_rows(scene *s, const int64_t *z) {
     case 6: t = SN_NODE(g, SN_OP_NORM_BACK_WEIGHT, vector, x, dy); break;
     case 7: return sn_add(g, sn_mul(g, sn_contiguous(g, x), weight), sn_contiguous(g, y));
     case 8: return SN_NODE(g, SN_OP_SUM_LEADING, vector, sn_contiguous(g, x));
+    case 9: { /* a key for each row, or one for all */
+        int32_t keys[256];
+        int64_t groups = z[3] % 2 ? z[0] : 1;
+        for (int64_t i = 0; i < 2 * groups; i++) keys[i] = (int32_t)(i * 7919 - 1000);
+        return sn_dropout(g, x, sn_reshape(g, add_ints(s, 2 * groups, keys), SN_SHAPE(groups, 2)), 0.25f, 3);
+    }
     }
     if (z[2] < 4) g->nodes[t].u.unary = (sn_unary)z[3];
     else g->nodes[t].u.norm.kind = (sn_norm)(z[3] % 3), g->nodes[t].u.norm.eps = 1e-5f;
@@ -398,13 +404,44 @@ static sn_tensor build_rows(scene *s, const int64_t *z) {
 static void test_rows(void **state) {
     static const int64_t shapes[][2] = {{1, 1}, {3, 17}, {17, 64}, {5, 4097}, {110, 257}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int which = 0; which < 9; which++)
+        for (int which = 0; which < 10; which++)
             for (int kind = 0; kind < 4; kind++) {
                 /* a few roundings each; a sum over rows, or a mean over columns, as sqrt of their number */
                 double units = 16 + 8 * sqrt((double)(which >= 6 ? shapes[i][0] : which >= 4 ? shapes[i][1] : 1));
                 if (shapes[i][1] == 1 && which >= 4 && which <= 6) continue; /* the norm of one value is its sign */
                 compare(build_rows, (int64_t[]){shapes[i][0], shapes[i][1], which, kind}, units);
             }
+}
+
+/* sizes: rows, columns, first group */
+static sn_tensor build_dropout(scene *s, const int64_t *z) {
+    int32_t keys[] = {1, 2, 3, 4};
+    sn_tensor ones = sn_unary_op(s->graph, SN_UNARY_EXP, sn_scale(s->graph, add_input(s, SN_SHAPE(z[0], z[1])), 0));
+    return sn_dropout(s->graph, ones, sn_reshape(s->graph, add_ints(s, 4 - 2 * z[2], keys + 2 * z[2]), SN_SHAPE(2 - z[2], 2)), 0.25f, 9);
+}
+
+/* A quarter is gone, the rest is 4/3; two groups together draw what each draws alone. */
+static void test_dropout(void **state) {
+    enum { ROWS = 40, COLUMNS = 501 };
+    scene s = {0};
+    int64_t count;
+    begin(&s);
+    float *both = run(&s, build_dropout(&s, (int64_t[]){2 * ROWS, COLUMNS, 0}), sn_backend_cpu(SN_TYPE_F32), 3, &count);
+    end(&s);
+    int zeros = 0;
+    for (int64_t i = 0; i < count; i++) {
+        zeros += both[i] == 0;
+        if (both[i] != 0) assert_float_equal(both[i], 4 / 3.0, 1e-6);
+    }
+    assert_float_equal((double)zeros / (double)count, 0.25, 0.01);
+    memset(s.inputs, 0, sizeof s.inputs);
+    begin(&s);
+    float *second = run(&s, build_dropout(&s, (int64_t[]){ROWS, COLUMNS, 1}), sn_backend_cpu(SN_TYPE_F32), 1, &count);
+    end(&s);
+    assert_memory_equal(both + count, second, (size_t)count * sizeof *second);
+    assert_memory_not_equal(both, second, (size_t)count * sizeof *second);
+    sn_free(both);
+    sn_free(second);
 }
 
 /* sizes: tokens, hidden, vocabulary, one label in how many tokens; the output is loss, d hidden, d head */
@@ -433,6 +470,7 @@ int main(void) {
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_cached_attention),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_dropout),
         cmocka_unit_test(test_head_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* Element-wise operators and norms, a row at a time. */
+#include "base/random.h"
 #include "compute/cpu/kernels.h"
 
 #include <math.h>
@@ -8,6 +9,8 @@ typedef struct rows {
     const sn_node *node;
     sn_matrix y, a, b, c;
     const float *weight, *bias;
+    const int32_t *keys; /* of a dropout [groups, 2] */
+    int64_t groups;
 } rows;
 
 typedef void row_function(const rows *m, int64_t i);
@@ -53,6 +56,20 @@ static void scale_row(const rows *m, int64_t i) {
     for (int64_t j = 0; j < m->y.columns; j++) y[j] = p[j] * m->node->u.scale;
 }
 
+/* A draw gives four values. */
+static void dropout_row(const rows *m, int64_t i) {
+    const float *p = sn_matrix_row(m->a, i), rate = m->node->u.dropout.rate, scale = 1 / (1 - rate);
+    float *y = sn_matrix_row(m->y, i);
+    int64_t n = m->y.columns, length = m->y.rows / m->groups;
+    uint64_t key = sn_random_key(m->keys + 2 * (i / length)), first = (uint64_t)(i % length * n);
+    sn_philox draw = {{0}};
+    for (int64_t j = 0; j < n; j++) {
+        uint64_t at = first + (uint64_t)j;
+        if (j == 0 || at % 4 == 0) draw = sn_philox_at(key, m->node->u.dropout.stream, at / 4);
+        y[j] = (float)(draw.word[at % 4] >> 8) * 0x1p-24f < rate ? 0 : p[j] * scale;
+    }
+}
+
 void SN_NAME(sn_run_binary)(const sn_run *run, sn_tensor t) {
     rows m = inputs(run, t, 0, 1, -1);
     each_row(run, &m, 30, m.node->op == SN_OP_ADD ? add_row : mul_row);
@@ -61,6 +78,12 @@ void SN_NAME(sn_run_binary)(const sn_run *run, sn_tensor t) {
 void SN_NAME(sn_run_scale)(const sn_run *run, sn_tensor t) {
     rows m = inputs(run, t, 0, -1, -1);
     each_row(run, &m, 30, scale_row);
+}
+
+void SN_NAME(sn_run_dropout)(const sn_run *run, sn_tensor t) {
+    rows m = inputs(run, t, 0, -1, -1);
+    m.keys = sn_run_data(run, m.node->input[1]), m.groups = sn_run_node(run, m.node->input[1])->shape.dim[0];
+    each_row(run, &m, 700, dropout_row);
 }
 
 /* Columns are summed in the order of the rows, a strip of columns by one thread. */

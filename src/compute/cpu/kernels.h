@@ -33,7 +33,7 @@ sn_kernel SN_NAME(sn_run_linear), SN_NAME(sn_run_linear_back_x), SN_NAME(sn_run_
 sn_scratch_size SN_NAME(sn_scratch_linear), SN_NAME(sn_scratch_linear_back_weight);
 sn_kernel SN_NAME(sn_run_head_loss);
 sn_scratch_size SN_NAME(sn_scratch_head_loss);
-sn_kernel SN_NAME(sn_run_binary), SN_NAME(sn_run_scale), SN_NAME(sn_run_sum_leading), SN_NAME(sn_run_unary), SN_NAME(sn_run_unary_back),
+sn_kernel SN_NAME(sn_run_binary), SN_NAME(sn_run_scale), SN_NAME(sn_run_dropout), SN_NAME(sn_run_sum_leading), SN_NAME(sn_run_unary), SN_NAME(sn_run_unary_back),
     SN_NAME(sn_run_gated), SN_NAME(sn_run_gated_back), SN_NAME(sn_run_norm), SN_NAME(sn_run_norm_back_x), SN_NAME(sn_run_norm_back_weight);
 sn_scratch_size SN_NAME(sn_scratch_norm_back_weight);
 sn_kernel SN_NAME(sn_run_attention), SN_NAME(sn_run_attention_back);

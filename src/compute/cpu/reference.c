@@ -1,5 +1,6 @@
 /* Every operator in plain C, one loop per index of the formula. Compiled twice, with float and with double as
  * `real`. Nothing here is fast; everything here is meant to be read next to the paper. */
+#include "base/random.h"
 #include "compute/cpu/backend.h"
 #include "compute/kv.h"
 #include "tensor/op.h"
@@ -98,6 +99,19 @@ static void run_scale(const sn_run *run, sn_tensor t) {
     sn_matrix y = sn_run_matrix(run, t), x = sn_run_matrix(run, node->input[0]);
     for (int64_t i = 0; i < y.rows; i++)
         for (int64_t j = 0; j < y.columns; j++) row(y, i)[j] = row(x, i)[j] * (real)node->u.scale;
+}
+
+static void run_dropout(const sn_run *run, sn_tensor t) {
+    const sn_node *node = node_of(run, t);
+    sn_matrix y = sn_run_matrix(run, t), x = sn_run_matrix(run, node->input[0]);
+    const int32_t *keys = sn_run_data(run, node->input[1]);
+    int64_t length = y.rows / node_of(run, node->input[1])->shape.dim[0]; /* rows of a group */
+    real scale = 1 / (1 - (real)node->u.dropout.rate);
+    for (int64_t i = 0; i < y.rows; i++) {
+        uint64_t key = sn_random_key(keys + 2 * (i / length));
+        for (int64_t j = 0; j < y.columns; j++)
+            row(y, i)[j] = sn_uniform(key, node->u.dropout.stream, (uint64_t)(i % length * y.columns + j)) < node->u.dropout.rate ? 0 : row(x, i)[j] * scale;
+    }
 }
 
 static void run_sum_leading(const sn_run *run, sn_tensor t) {
@@ -578,6 +592,7 @@ const sn_backend *BACKEND(void) {
                 [SN_OP_ADD] = run_binary,
                 [SN_OP_MUL] = run_binary,
                 [SN_OP_SCALE] = run_scale,
+                [SN_OP_DROPOUT] = run_dropout,
                 [SN_OP_SUM_LEADING] = run_sum_leading,
                 [SN_OP_UNARY] = run_unary,
                 [SN_OP_UNARY_BACK] = run_unary_back,

@@ -7,6 +7,7 @@ const sn_kernel_set SN_NAME(sn_kernels) = {
             [SN_OP_ADD] = SN_NAME(sn_run_binary),
             [SN_OP_MUL] = SN_NAME(sn_run_binary),
             [SN_OP_SCALE] = SN_NAME(sn_run_scale),
+            [SN_OP_DROPOUT] = SN_NAME(sn_run_dropout),
             [SN_OP_SUM_LEADING] = SN_NAME(sn_run_sum_leading),
             [SN_OP_UNARY] = SN_NAME(sn_run_unary),
             [SN_OP_UNARY_BACK] = SN_NAME(sn_run_unary_back),
