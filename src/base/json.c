@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -100,6 +101,22 @@ const char *sn_json_string(const json_t *object, const char *path) {
     const json_t *found = sn_json_at(object, path);
     const char *text = json_string_value(found);
     return text && strlen(text) == json_string_length(found) ? text : NULL;
+}
+
+json_t *sn_json_text(const char *text) {
+    size_t length = strlen(text), bad;
+    if (sn_utf8_valid(text, length, NULL)) return json_string(text);
+    sn_buf mended = {0};
+    for (size_t at = 0; at < length;) {
+        bool broken = !sn_utf8_valid(text + at, length - at, &bad);
+        sn_buf_add(&mended, text + at, broken ? bad : length - at);
+        if (!broken) break;
+        sn_buf_puts(&mended, "\xef\xbf\xbd");
+        at += bad + sn_utf8_bad_length(text + at + bad, length - at - bad);
+    }
+    json_t *value = mended.failed ? NULL : json_stringn(mended.data, mended.length);
+    sn_buf_free(&mended);
+    return value;
 }
 
 bool sn_json_bool(const json_t *object, const char *path, bool fallback) {

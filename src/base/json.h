@@ -25,6 +25,8 @@ sn_status sn_json_number(const char *where, const json_t *object, const char *pa
 /* A string, or NULL where absent, of another type, or with a U+0000 inside (texts that may hold one are read with
  * their length). */
 const char *sn_json_string(const json_t *object, const char *path);
+/* A JSON string of a text that may be anything, a file's name: bytes that are no UTF-8 become U+FFFD. NULL without memory. */
+json_t *sn_json_text(const char *text);
 bool sn_json_bool(const json_t *object, const char *path, bool fallback);
 
 #endif

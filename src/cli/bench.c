@@ -220,8 +220,8 @@ static json_t *profile_json(const sn_profile *profile, double runs) {
 
 static void print_json(const bench *b) {
     const sn_model *m = b->model;
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:f, s:{s:f, s:f}, s:{s:I, s:I}}",
-                             "model", b->set->name, "system", m->system->name, "weights", weight_type(b), "compute", sn_type_of(compute_type(b))->name,
+    json_t *root = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:f, s:{s:f, s:f}, s:{s:I, s:I}}",
+                             "model", sn_json_text(b->set->name), "system", m->system->name, "weights", weight_type(b), "compute", sn_type_of(compute_type(b))->name,
                              "cpu", sn_cpu_level_name(sn_cpu_features().level), "kernels", sn_backend_cpu(SN_TYPE_F32)->name, "threads", sn_engine_threads(b->engine),
                              "parameters", (json_int_t)b->num_parameters, "weight_bytes", (json_int_t)b->weight_bytes, "load_seconds", b->load,
                              "limits", "read_bytes_per_second", b->read_limit, "operations_per_second", b->multiply_limit,

@@ -94,7 +94,7 @@ static json_t *parts_json(const sn_parts *parts) {
     json_t *list = json_array();
     for (size_t i = 0; i < parts->count; i++) {
         const sn_part *p = &parts->items[i];
-        json_array_append_new(list, p->is_picture ? json_pack("{s:s, s:s, s:f}", "type", "image", "path", p->text, "score", (double)p->similarity)
+        json_array_append_new(list, p->is_picture ? json_pack("{s:s, s:o, s:f}", "type", "image", "path", sn_json_text(p->text), "score", (double)p->similarity)
                                                   : json_pack("{s:s, s:s}", "type", "text", "text", p->text));
     }
     return list;
@@ -102,7 +102,7 @@ static json_t *parts_json(const sn_parts *parts) {
 
 static json_t *texts_json(char *const *texts, size_t count) {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_string(texts[i]));
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, sn_json_text(texts[i]));
     return list;
 }
 

@@ -109,7 +109,7 @@ static json_t *describe_options(const sn_evaluation *e, const sn_option *const *
             for (const char *const *a = aside; *a; a++) other |= strcmp(*a, o->name) == 0;
             json_t *values = json_array();
             const char *value;
-            for (int i = 0; !other && (value = sn_argument_at(e->arguments, o->name, i)); i++) json_array_append_new(values, json_string(value));
+            for (int i = 0; !other && (value = sn_argument_at(e->arguments, o->name, i)); i++) json_array_append_new(values, sn_json_text(value));
             if (json_array_size(values)) json_object_set(object, o->name, values);
             json_decref(values);
         }

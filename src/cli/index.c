@@ -59,7 +59,7 @@ static void on_failure(void *context, const char *path, const char *reason) {
 
 static void print_failed(void *context, const char *path, const char *reason) { printf("%s\t%s\n", path, reason); }
 
-static void add_failed(void *context, const char *path, const char *reason) { json_array_append_new(context, json_pack("{s:s,s:s}", "path", path, "reason", reason)); }
+static void add_failed(void *context, const char *path, const char *reason) { json_array_append_new(context, json_pack("{s:o,s:o}", "path", sn_json_text(path), "reason", sn_json_text(reason))); }
 
 static void print_json(json_t *object) {
     json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));

@@ -34,7 +34,7 @@ static json_t *shape_json(const sn_shape *shape) {
 
 static json_t *names_json(const char *const *names, size_t count) {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_string(names[i]));
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, sn_json_text(names[i]));
     return list;
 }
 
@@ -45,7 +45,7 @@ static void add_to(json_t *object, const char *key, int64_t amount) {
 }
 
 static json_t *tensor_json(const char *name, sn_type type, const sn_shape *shape, const char *file) {
-    return json_pack("{s:s, s:s, s:o, s:s}", "name", name, "type", sn_type_of(type)->name, "shape", shape_json(shape), "file", file);
+    return json_pack("{s:o, s:s, s:o, s:o}", "name", sn_json_text(name), "type", sn_type_of(type)->name, "shape", shape_json(shape), "file", sn_json_text(file));
 }
 
 static json_t *checkpoint_facts(const sn_source *source) {
@@ -58,10 +58,10 @@ static json_t *checkpoint_facts(const sn_source *source) {
         bytes += t->bytes, values += sn_shape_count(&t->shape);
     }
     json_t *notes = json_object();
-    for (size_t i = 0; i < source->num_notes; i++) json_object_set_new(notes, source->notes[i].name, json_string(source->notes[i].text));
+    for (size_t i = 0; i < source->num_notes; i++) json_object_set_new(notes, source->notes[i].name, sn_json_text(source->notes[i].text));
     for (size_t i = 0; source->gguf && i < source->gguf->count; i++)
         json_object_set_new(notes, source->gguf->values[i].key, sn_gguf_json(&source->gguf->values[i]));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "file", source->path, "kind", "checkpoint", "format", source->format, "parameters", (json_int_t)values,
+    return json_pack("{s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "file", sn_json_text(source->path), "kind", "checkpoint", "format", source->format, "parameters", (json_int_t)values,
                      "bytes", (json_int_t)bytes, "types", types, "warnings", names_json(source->warnings, source->num_warnings), "notes", notes, "tensors", tensors);
 }
 
@@ -111,7 +111,7 @@ static sn_status verify(sn_source *const *sources, int num_sources, json_t **out
             sn_progress_to(&progress, done++);
             status = count_not_finite(t, &nan, &infinite, error);
             if (!status && (nan || infinite))
-                json_array_append_new(*out, json_pack("{s:s, s:s, s:I, s:I}", "name", t->name, "file", t->file, "nan", (json_int_t)nan, "infinite", (json_int_t)infinite));
+                json_array_append_new(*out, json_pack("{s:o, s:o, s:I, s:I}", "name", sn_json_text(t->name), "file", sn_json_text(t->file), "nan", (json_int_t)nan, "infinite", (json_int_t)infinite));
         }
     }
     sn_progress_end(&progress);
@@ -160,23 +160,23 @@ static json_t *parts_json(const sn_model *m) {
 static json_t *model_facts(const sn_model *m, bool with_tensors) {
     json_t *o = json_object(), *files = json_array();
     const sn_bind_report *r = &m->report;
-    for (int i = 0; i < m->num_sources; i++) json_array_append_new(files, json_string(m->sources[i]->path));
+    for (int i = 0; i < m->num_sources; i++) json_array_append_new(files, sn_json_text(m->sources[i]->path));
     json_object_set_new(o, "system", json_string(m->system->name));
     json_object_set_new(o, "title", json_string(m->system->title));
     json_object_set_new(o, "paper", json_string(m->system->paper));
-    json_object_set_new(o, "why", json_string(m->why));
+    json_object_set_new(o, "why", sn_json_text(m->why));
     json_object_set_new(o, "layout", json_string(m->layout ? m->layout : ""));
     json_object_set_new(o, "files", files);
     if (m->template_name) {
         json_object_set_new(o, "template", json_string(m->template_name));
-        json_object_set_new(o, "template_reason", json_string(m->template_reason));
+        json_object_set_new(o, "template_reason", sn_json_text(m->template_reason));
     }
     json_object_set_new(o, "compute", json_string(sn_type_of(sn_engine_compute(m->engine, m->store))->name));
     if (m->has_lm)
         json_object_set_new(o, "language_model", json_pack("{s:I, s:I, s:I, s:I}", "layers", (json_int_t)m->lm.num_layers, "hidden_size", (json_int_t)m->lm.hidden_size,
                                                            "vocabulary", (json_int_t)m->lm.vocab_size, "window", (json_int_t)m->lm.max_positions));
     if (m->has_vision)
-        json_object_set_new(o, "vision", json_pack("{s:s, s:I, s:I, s:I}", "from", m->vision_from ? m->vision_from : "", "blocks_stored", (json_int_t)m->vision_blocks, "blocks_run",
+        json_object_set_new(o, "vision", json_pack("{s:o, s:I, s:I, s:I}", "from", sn_json_text(m->vision_from ? m->vision_from : ""), "blocks_stored", (json_int_t)m->vision_blocks, "blocks_run",
                                                    (json_int_t)m->vision_blocks_run, "image_size", (json_int_t)m->image_size));
     if (m->media_positions) json_object_set_new(o, "media_positions", json_integer(m->media_positions));
     if (m->tokenizer) json_object_set_new(o, "tokenizer", json_pack("{s:s, s:i}", "engine", sn_tokenizer_about(m->tokenizer)->engine, "tokens", sn_tokenizer_about(m->tokenizer)->vocab_size));

@@ -89,7 +89,7 @@ static void print_table(const sn_found *f) {
 static void print_json(const sn_found *f) {
     json_t *list = json_array();
     for (int64_t i = 0; i < f->count; i++)
-        json_array_append_new(list, json_pack("{s:s,s:f,s:b,s:I}", "path", f->file[i].path, "score", (double)f->file[i].score, "gone", f->file[i].gone, "folded", (json_int_t)f->file[i].folded));
+        json_array_append_new(list, json_pack("{s:o,s:f,s:b,s:I}", "path", sn_json_text(f->file[i].path), "score", (double)f->file[i].score, "gone", f->file[i].gone, "folded", (json_int_t)f->file[i].folded));
     json_t *all = json_pack("{s:o,s:s,s:I,s:f,s:f}", "results", list, "score", "cosine", "searched", (json_int_t)f->searched, "median", f->median, "percentile_99", f->high);
     json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     putchar('\n');

@@ -1,4 +1,5 @@
 /* sensorium train RECIPE.yaml: one stage of a paper's training, resumable. */
+#include "base/json.h"
 #include "cli/command.h"
 #include "train/run.h"
 
@@ -102,9 +103,16 @@ static void print_survey(const sn_training *t, const sn_data_report *d, double s
 }
 
 static void print_export(const sn_training *t, const sn_export *exported, bool json) {
-    printf(json ? "{\"exported\": \"%s\", \"steps\": %lld, \"skipped\": %lld}\n" : "%s: written (%lld steps, %lld samples skipped)\n", exported->path, (long long)t->state.step, (long long)t->state.skipped);
-    if (!json) print_sources(&t->state.mixture);
-    if (!json && exported->lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported->lost);
+    if (json) {
+        json_t *object = json_pack("{s:o, s:I, s:I}", "exported", sn_json_text(exported->path), "steps", (json_int_t)t->state.step, "skipped", (json_int_t)t->state.skipped);
+        if (object) json_dumpf(object, stdout, 0);
+        putchar('\n');
+        json_decref(object);
+        return;
+    }
+    printf("%s: written (%lld steps, %lld samples skipped)\n", exported->path, (long long)t->state.step, (long long)t->state.skipped);
+    print_sources(&t->state.mixture);
+    if (exported->lost > 0) printf("%.2g %% of the merged update is lost by rounding to the stored type\n", 100 * exported->lost);
 }
 
 static void print_look(const sn_training *t, const view *v, const sn_data_report *d, double seconds) {

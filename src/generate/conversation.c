@@ -240,7 +240,7 @@ json_t *sn_conversation_json(const sn_conversation *c) {
             const sn_picture *p = c->messages[i].pictures[k];
             char hash[33];
             if (p) hash_text(p, hash);
-            json_array_append_new(content, p ? json_pack("{s:s, s:s, s:s}", "type", "image", "path", text, "hash", hash) : json_pack("{s:s, s:s}", "type", "text", "text", text));
+            json_array_append_new(content, p ? json_pack("{s:s, s:o, s:s}", "type", "image", "path", sn_json_text(text), "hash", hash) : json_pack("{s:s, s:s}", "type", "text", "text", text));
         }
         json_array_append_new(messages, json_pack("{s:s, s:o}", "role", roles[c->messages[i].role], "content", content));
     }

@@ -84,6 +84,22 @@ expect "equal pictures are folded" 0 '^1\.0000  .*/01[23]\.bmp  \(and [0-9]+ tha
 expect "stored as f16" 0 '204 files: 199 indexed' index "$model" "$here/pics" -o "$here/half.db" --type f16
 expect "a picture finds itself there too" 0 '^1\.0000  .*/123\.bmp' search "$here/half.db" -i "$here/pics/123.bmp"
 
+# names with a quote, a line break, a byte that is no UTF-8: still JSON
+mkdir "$here/odd"
+cp "$here/pics/001.bmp" "$here/odd/$(printf 'a "b"\nc\\')"
+cp "$here/pics/002.bmp" "$here/odd/$(printf 'd\377e')"
+echo "no picture" >"$here/odd/$(printf 'f\377"')"
+expect "odd names" 0 '3 files: 2 indexed, 1 failed' index "$model" "$here/odd" -o "$here/odd.db"
+"$program" search "$here/odd.db" -i "$here/pics/001.bmp" --json >"$here/found"
+"$program" index --failed "$here/odd.db" --json >"$here/failed"
+python3 - "$here" <<'END' || { echo "not ok odd names as JSON"; failed=1; }
+import json, sys
+here = sys.argv[1]
+paths = [r["path"] for r in json.load(open(here + "/found"))["results"]]
+assert paths == [here + '/odd/a "b"\nc\\', here + "/odd/d\ufffde"], paths
+assert [f["path"] for f in json.load(open(here + "/failed"))["failed"]] == [here + '/odd/f\ufffd"']
+END
+
 # zero pictures
 mkdir "$here/none"
 expect "an empty folder" 0 '^0 files' index "$model" "$here/none" -o "$here/none.db"

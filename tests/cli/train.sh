@@ -42,6 +42,17 @@ cp "$folder/good/model.safetensors" "$folder/before"
 fails 'cannot write' sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train \"$folder/good.yaml\" --threads 1"
 cmp "$folder/before" "$folder/good/model.safetensors"
 
+# names of folders are JSON strings, whatever is in them
+recipe named "$case/inputs/data.json" | sed 's|folder: .*|folder: "'"$folder"'/a \\"b\\"\\nc"|;s/^steps.*/steps: 1/' >"$folder/named.yaml"
+train "$folder/named.yaml" --json >"$folder/out"
+python3 - "$folder" <<PY
+import json, os, sys
+run = sys.argv[1] + '/a "b"\nc'
+last = json.loads(open(sys.argv[1] + "/out").read().splitlines()[-1])
+assert last["exported"].startswith(run) and os.path.exists(last["exported"]) and last["steps"] == 1, last
+assert [json.loads(line)["step"] for line in open(run + "/metrics.jsonl")] == [1]
+PY
+
 # a checkpoint as the result, without another step
 rm "$folder/good/model.safetensors"
 cp "$folder/good/metrics.jsonl" "$folder/metrics"
