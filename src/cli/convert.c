@@ -24,6 +24,9 @@ typedef struct conversion {
     sn_tokenizer *tokenizer;
     sn_weight **stored; /* of each tensor: the weight as its file has it */
     size_t count;
+    sn_progress progress;
+    int64_t bytes; /* written so far */
+    void *room;    /* of a tensor that is being written */
     sn_error *error;
 } conversion;
 
@@ -138,6 +141,8 @@ static void put_vocabulary(conversion *c, pairs *p) {
     if (v.unk >= 0) put_whole(p, "tokenizer.ggml.unknown_token_id", v.unk);
 }
 
+static void on_bytes(void *context, int64_t bytes) { sn_progress_to(&((conversion *)context)->progress, bytes >> 20); }
+
 static sn_status write_gguf(conversion *c, const char *out) {
     pairs p = {.count = 0};
     const sn_llama_config *l = &c->llama;
@@ -158,34 +163,55 @@ static sn_status write_gguf(conversion *c, const char *out) {
         put_vocabulary(c, &p);
         if (l->rope_scale != 1) put_text(&p, "llama.rope.scaling.type", "linear"), put_real(&p, "llama.rope.scaling.factor", 1 / l->rope_scale);
     }
-    return sn_gguf_write(out, p.list, p.count, c->tensors, c->count, c->error);
+    return sn_gguf_write_told(out, p.list, p.count, c->tensors, c->count, on_bytes, c, c->error);
 }
 
-/* All values in memory at once: safetensors are for models of a size that one loads. */
+/* Blocks are opened in safetensors, which has no type for them. */
+static sn_type written_type(const conversion *c, size_t i) {
+    sn_type type = c->tensors[i].type;
+    return c->to_gguf || sn_type_of(type)->safetensors ? type : SN_TYPE_F32;
+}
+
+/* The values of one tensor: as they are, or converted in `room`, which the next one takes over. */
+static const void *give(void *context, size_t index, sn_error *error) {
+    conversion *c = context;
+    sn_weight *w = c->tensors[index].weight;
+    sn_type type = written_type(c, index);
+    int64_t bytes = 0;
+    sn_progress_to(&c->progress, c->bytes >> 20);
+    if (sn_weight_ready(w, error)) return NULL;
+    sn_type_bytes(type, w->columns, &bytes);
+    c->bytes += w->rows * bytes;
+    if (type == w->type && w->part[0].row_bytes == bytes && w->num_parts < 2) return w->part[0].data;
+    sn_free(c->room);
+    float *row = sn_alloc((size_t)w->columns + 1, sizeof *row);
+    char *copy = c->room = sn_alloc((size_t)w->rows + 1, (size_t)bytes + 1);
+    if (!row || !copy) sn_fail_memory(error);
+    for (int64_t r = 0; row && copy && r < w->rows; r++) {
+        sn_weight_row_floats(w, r, row);
+        sn_type_of(type)->from_float(row, copy + r * bytes, w->columns);
+    }
+    bool ok = row && copy;
+    sn_free(row);
+    return ok ? copy : NULL;
+}
+
 static sn_status write_safetensors(conversion *c, const char *out) {
     sn_tensor_out *tensors = sn_arena_alloc(c->arena, c->count + 1, sizeof *tensors);
-    sn_status status = tensors ? SN_OK : sn_fail_memory(c->error);
-    for (size_t i = 0; i < c->count && !status; i++) {
-        sn_weight *w = c->tensors[i].weight;
-        sn_type type = sn_type_of(c->tensors[i].type)->safetensors ? c->tensors[i].type : SN_TYPE_F32; /* blocks are opened */
-        if ((status = sn_weight_ready(w, c->error))) break;
-        int64_t bytes = 0;
-        sn_type_bytes(type, w->columns, &bytes);
-        const void *data = w->part[0].data;
-        if (type != w->type || w->part[0].row_bytes != bytes) {
-            char *copy = sn_arena_alloc(c->arena, (size_t)w->rows, (size_t)bytes);
-            float *row = sn_alloc((size_t)w->columns, sizeof *row);
-            if (!copy || !row) status = sn_fail_memory(c->error);
-            for (int64_t r = 0; r < w->rows && !status; r++) {
-                sn_weight_row_floats(w, r, row);
-                sn_type_of(type)->from_float(row, copy + r * bytes, w->columns);
-            }
-            sn_free(row);
-            data = copy;
-        }
-        tensors[i] = (sn_tensor_out){c->tensors[i].name, type, w->shape, data};
-    }
-    return status ? status : sn_safetensors_write(out, tensors, c->count, c->error);
+    if (!tensors) return sn_fail_memory(c->error);
+    for (size_t i = 0; i < c->count; i++) tensors[i] = (sn_tensor_out){c->tensors[i].name, written_type(c, i), c->tensors[i].weight->shape, NULL};
+    return sn_safetensors_write_given(out, tensors, c->count, give, c, c->error);
+}
+
+/* A line with the megabytes that are written. */
+static sn_status write_file(conversion *c, const char *out) {
+    int64_t total = 0, bytes;
+    for (size_t i = 0; i < c->count; i++)
+        if (sn_type_bytes(written_type(c, i), sn_shape_count(&c->tensors[i].weight->shape), &bytes)) total += bytes;
+    sn_progress_begin(&c->progress, stderr, "MB written", "MB", total >> 20);
+    sn_status status = c->to_gguf ? write_gguf(c, out) : write_safetensors(c, out);
+    sn_progress_end(&c->progress);
+    return status;
 }
 
 /* Whether a tensor that was read back holds, row by row, the bytes that were to be written. */
@@ -250,7 +276,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         else status = add(&c, &c.source->tensors[i]);
     }
     if (!status && !c.count) status = sn_fail(error, SN_ERROR_INPUT, "%s: found no floating-point tensors to convert", in);
-    if (!status) status = c.to_gguf ? write_gguf(&c, out) : write_safetensors(&c, out);
+    if (!status) status = write_file(&c, out);
     if (!status && (status = read_back(&c, out))) unlink(out);
     if (!status) printf("%s: %zu tensors%s\n", out, c.count, c.from_hf_llama || c.from_gguf_llama ? ", LLaMA's names and row order changed" : "");
     if (!status && others) printf("%zu tensors of whole numbers were left out\n", others);
@@ -258,6 +284,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         sn_weight_release(c.stored[i]);
         if (c.tensors[i].weight != c.stored[i]) sn_weight_release(c.tensors[i].weight);
     }
+    sn_free(c.room);
     sn_tokenizer_close(c.tokenizer);
     sn_source_close(c.source);
     sn_arena_free(c.arena);

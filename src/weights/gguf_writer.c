@@ -67,7 +67,13 @@ static sn_status put_directory(const char *path, sn_buf *to, const sn_gguf_pair 
     return to->failed ? sn_fail_memory(error) : SN_OK;
 }
 
-static sn_status write_tensor(const char *path, sn_output *out, const sn_gguf_tensor *t, sn_error *error) {
+typedef struct listener {
+    sn_gguf_told *told; /* may be NULL */
+    void *context;
+    int64_t bytes; /* so far */
+} listener;
+
+static sn_status write_tensor(const char *path, sn_output *out, const sn_gguf_tensor *t, listener *l, sn_error *error) {
     static const char zeros[ALIGNMENT];
     sn_weight *w = t->weight;
     int64_t row_bytes, bytes;
@@ -85,6 +91,8 @@ static sn_status write_tensor(const char *path, sn_output *out, const sn_gguf_te
             row = blocks;
         }
         status = sn_output_write(out, row, (size_t)row_bytes, error);
+        l->bytes += row_bytes;
+        if (l->told) l->told(l->context, l->bytes);
     }
     if (!status) status = sn_output_write(out, zeros, padded((uint64_t)bytes) - (uint64_t)bytes, error);
     sn_free(values);
@@ -93,12 +101,17 @@ static sn_status write_tensor(const char *path, sn_output *out, const sn_gguf_te
 }
 
 sn_status sn_gguf_write(const char *path, const sn_gguf_pair *pairs, size_t num_pairs, const sn_gguf_tensor *tensors, size_t num_tensors, sn_error *error) {
+    return sn_gguf_write_told(path, pairs, num_pairs, tensors, num_tensors, NULL, NULL, error);
+}
+
+sn_status sn_gguf_write_told(const char *path, const sn_gguf_pair *pairs, size_t num_pairs, const sn_gguf_tensor *tensors, size_t num_tensors, sn_gguf_told *told, void *context, sn_error *error) {
+    listener l = {told, context, 0};
     sn_buf directory = {0};
     sn_output *out = NULL;
     sn_status status = put_directory(path, &directory, pairs, num_pairs, tensors, num_tensors, error);
     if (!status) status = sn_output_open(path, &out, error);
     if (!status) status = sn_output_write(out, directory.data, directory.length, error);
-    for (size_t i = 0; i < num_tensors && !status; i++) status = write_tensor(path, out, &tensors[i], error);
+    for (size_t i = 0; i < num_tensors && !status; i++) status = write_tensor(path, out, &tensors[i], &l, error);
     if (!status) status = sn_output_commit(out, error);
     sn_output_close(out);
     sn_buf_free(&directory);

@@ -46,5 +46,8 @@ typedef struct sn_gguf_tensor {
 
 /* Version 3, aligned to 32; general.architecture and what else a reader expects are the caller's to give. */
 sn_status sn_gguf_write(const char *path, const sn_gguf_pair *pairs, size_t num_pairs, const sn_gguf_tensor *tensors, size_t num_tensors, sn_error *error);
+/* The same; told(context, …) hears how many bytes of tensors were written, row by row. */
+typedef void sn_gguf_told(void *context, int64_t bytes);
+sn_status sn_gguf_write_told(const char *path, const sn_gguf_pair *pairs, size_t num_pairs, const sn_gguf_tensor *tensors, size_t num_tensors, sn_gguf_told *told, void *context, sn_error *error);
 
 #endif

@@ -55,6 +55,12 @@ static const char *refusal(const char *path) {
 
 /* ---- what is written reads back ---- */
 
+static void hear(void *context, int64_t bytes) {
+    int64_t *told = context;
+    told[2] += bytes <= told[0];
+    told[0] = bytes, told[1]++;
+}
+
 static void test_gguf_comes_back(void **state) {
     float values[2 * 64];
     for (int i = 0; i < 128; i++) values[i] = sinf((float)i);
@@ -73,7 +79,11 @@ static void test_gguf_comes_back(void **state) {
     };
     sn_error error = {0};
     sn_source *source;
-    assert_ok(sn_gguf_write(in("a.gguf"), pairs, 6, tensors, 5, &error), error);
+    int64_t told[3] = {0}; /* bytes, calls, calls with less than the one before */
+    assert_ok(sn_gguf_write_told(in("a.gguf"), pairs, 6, tensors, 5, hear, told, &error), error);
+    assert_int_equal(told[0], 2 * 64 * (4 + 2 + 2) + 2 * 2 * (34 + 18));
+    assert_int_equal(told[1], 10);
+    assert_int_equal(told[2], 0);
     assert_ok(sn_source_open(in("a.gguf"), &source, &error), error);
     assert_int_equal(source->count, 5);
     for (int i = 0; i < 5; i++) {
