@@ -13,10 +13,12 @@ colours. The things are stamps of Debian's tuxpaint-stamps-default (GPL-2). Need
 FOLDER gets pictures/ and, in LLaVA's conversation format,
   told.json       scenes described in words and asked about, without a picture: what the language model begins with
   captions.json   one description a picture: LLaVA's stage 1
+  places.json     its things in any order, each with its place
   chat.json       questions of all kinds in turns: LLaVA's stage 2
   text.txt        words for the tokenizer
 or, with --names, names.json: what stands in the four quadrants, and nothing else. "four" has four things in every picture;
-"quadrants" leaves some empty ("nothing") and says the colour last;
+"quadrants" leaves some empty ("nothing") and says the colour last, and has the same in either language (read.json), and
+places.json and chat.json, too;
 or, with --questions, questions.jsonl: every question by itself with its right answer;
 or, with --fromage, captions.jsonl and text.txt, and in gallery/ 500 more pictures with gallery.jsonl: no two hold the same things,
 and no picture of the training sets (--seed, and those above) holds the things of one of them."""
@@ -37,6 +39,7 @@ COLOURS = [("blue", "синий", (50, 100, 200)), ("red", "красный", (20
            ("black", "чёрный", (22, 22, 22)), ("purple", "фиолетовый", (130, 65, 165))]
 PLACES = {"en": ["at the top left", "at the top right", "at the bottom left", "at the bottom right"],
           "ru": ["вверху слева", "вверху справа", "внизу слева", "внизу справа"]}
+NOTHING = {"en": "nothing", "ru": "ничего"}
 NUMBERS = {"en": ["", "One.", "Two.", "Three.", "Four."], "ru": ["", "Один.", "Два.", "Три.", "Четыре."]}
 LANGUAGES = ("en", "ru")
 FOUR, MOSTLY_FOUR = (0, 0, 0, 1), (1, 1, 2, 6)
@@ -227,9 +230,16 @@ def caption_of(things, scene):
     return ", ".join([f"{article(things[t]['en'])} {places[q]}" for q, t in scene["at"].items()] + [COLOURS[scene["colour"]][0]])
 
 
-def names_of(things, scene, weights):
-    names = [things[scene["at"][q]]["en"] if q in scene["at"] else "nothing" for q in range(4)]
-    return ", ".join(names if weights == FOUR else names + [COLOURS[scene["colour"]][0]])
+def names_of(things, scene, language="en", colour=True):
+    names = [things[scene["at"][q]][language] if q in scene["at"] else NOTHING[language] for q in range(4)]
+    return ", ".join(names + [COLOURS[scene["colour"]][language == "ru"]] if colour else names)
+
+
+def places_of(things, scene, rng):
+    """"owl at the top left, bee at the bottom right" in any order: who has read a name must look for it to know the place."""
+    language, there = rng.choice(LANGUAGES), list(scene["at"].items())
+    rng.shuffle(there)
+    return ", ".join(f"{things[t][language]} {PLACES[language][q]}" for q, t in there)
 
 
 def conversation(number, turns, image=None):
@@ -262,15 +272,22 @@ def make_talk(job):
     image = place(number)
     save(scene, rng, f"{folder}/pictures/{image}")
     language = rng.choice(LANGUAGES)
-    return {"facts": conversation(number, facts(THINGS, scene, rng)), "captions": conversation(number, [describe(THINGS, scene, language, rng)], image),
+    places = places_of(THINGS, scene, random.Random(f"places/{seed}/{number}"))
+    return {"facts": conversation(number, facts(THINGS, scene, rng)), "places": conversation(number, [("Find.", places)], image), "captions": conversation(number, [describe(THINGS, scene, language, rng)], image),
             "chat": conversation(number, chat(THINGS, scene, rng), image), "told": conversation(number, told(THINGS, *imagine(number, f"{seed}/told")))}
 
 
 def make_names(job):
     folder, number, seed, weights = job
     scene, rng = imagine(number, seed, weights)
-    save(scene, rng, f"{folder}/pictures/{place(number)}")
-    return conversation(number, [("Name.", names_of(THINGS, scene, weights))], place(number))
+    image = place(number)
+    save(scene, rng, f"{folder}/pictures/{image}")
+    if weights == FOUR:
+        return {"names": conversation(number, [("Name.", names_of(THINGS, scene, colour=False))], image)}
+    either = random.Random(f"both/{number}").choice(LANGUAGES)
+    return {"names": conversation(number, [("Name.", names_of(THINGS, scene))], image), "read": conversation(number, [("Name.", names_of(THINGS, scene, either))], image),
+            "places": conversation(number, [("Find.", places_of(THINGS, scene, random.Random(f"places/{seed}/{number}")))], image),
+            "chat": conversation(number, chat(THINGS, scene, random.Random(f"chat/{number}")), image)}
 
 
 def make_questions(job):
@@ -303,7 +320,7 @@ def contents(number, seed, weights=(4, 4, 2, 2)):
 
 def talk(pool, folder, scenes, seed):
     made = pool.map(make_talk, [(folder, n, seed) for n in range(scenes)], chunksize=100)
-    for name in ("told", "captions", "chat"):
+    for name in ("told", "captions", "places", "chat"):
         write(f"{folder}/{name}.json", [scene[name] for scene in made])
     with open(f"{folder}/text.txt", "w", encoding="utf-8") as out:
         for scene in made[:20000]:
@@ -346,7 +363,9 @@ def main():
     with multiprocessing.Pool() as pool:
         if options.names:
             weights = FOUR if options.names == "four" else MOSTLY_FOUR
-            write(f"{folder}/names.json", pool.map(make_names, [(folder, n, seed, weights) for n in range(scenes)], chunksize=100))
+            made = pool.map(make_names, [(folder, n, seed, weights) for n in range(scenes)], chunksize=100)
+            for name in made[0]:
+                write(f"{folder}/{name}.json", [scene[name] for scene in made])
         elif options.questions:
             made = pool.map(make_questions, [(folder, n, seed) for n in range(scenes)])
             write(f"{folder}/questions.jsonl", [row for rows in made for row in rows])
