@@ -1,14 +1,17 @@
 /* sensorium convert IN OUT: a checkpoint of any readable kind as safetensors or GGUF, read back before it counts. */
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/convert_merge.h"
 #include "decoders/llama_files.h"
 #include "decoders/llama_gguf.h"
 #include "systems/model.h"
 #include "text/arrays.h"
 #include "weights/writer.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_PAIRS = 32 };
@@ -23,6 +26,8 @@ typedef struct conversion {
     sn_gguf_tensor *tensors;
     sn_tokenizer *tokenizer;
     sn_weight **stored; /* of each tensor: the weight as its file has it */
+    bool merges;
+    sn_merge merge;
     size_t count;
     sn_progress progress;
     int64_t bytes; /* written so far */
@@ -74,27 +79,48 @@ static const char *rename_by(conversion *c, const sn_names *from, const sn_names
     return NULL;
 }
 
-static sn_status add(conversion *c, const sn_source_tensor *t) {
+static sn_status add(conversion *c, sn_source *source, const sn_source_tensor *t, const char *published) {
     static const sn_names hf[] = {{.rules = sn_llama_names_hf, .canonical_prefix = "", .published_prefix = "model."}, {.rules = sn_llama_head_hf, .canonical_prefix = "", .published_prefix = ""}};
     static const sn_names gguf[] = {{.rules = sn_llama_names_gguf, .canonical_prefix = "", .published_prefix = ""}, {.rules = sn_llama_names_gguf, .canonical_prefix = "", .published_prefix = ""}};
-    const char *canonical = NULL, *name = t->name;
+    const char *canonical = NULL, *name = published;
     sn_weight *w = sn_arena_alloc(c->arena, 1, sizeof *w), *stored = w;
     if (!w) return sn_fail_memory(c->error);
-    sn_status status = sn_source_weight(c->source, t, c->arena, w, c->error);
+    sn_status status = sn_source_weight(source, t, c->arena, w, c->error);
     if (status) return status;
+    sn_type type = c->type != SN_TYPE_COUNT && t->shape.rank > 1 ? c->type : w->type;
+    if (c->type != SN_TYPE_COUNT && t->shape.rank <= 1 && c->to_gguf) type = SN_TYPE_F32; /* norms and biases stay exact */
+    if (w->columns % sn_type_of(type)->block) type = w->columns % 32 == 0 ? SN_TYPE_Q8_0 : SN_TYPE_F16;
+    if (c->merges && (status = sn_merge_into(&c->merge, published, w, type, &w, c->error))) return status;
+    stored = w;
     if (c->from_hf_llama || c->from_gguf_llama) {
-        const char *other = c->from_hf_llama ? rename_by(c, hf, gguf, 2, t->name, &canonical) : rename_by(c, gguf, hf, 2, t->name, &canonical);
+        const char *other = c->from_hf_llama ? rename_by(c, hf, gguf, 2, published, &canonical) : rename_by(c, gguf, hf, 2, published, &canonical);
         if (!other) return SN_OK; /* rotary tables and the like: made again by every reader */
         name = other;
         bool q = ends(canonical, "attention.q.weight"), k = ends(canonical, "attention.k.weight");
         if ((q || k) && !(w = sn_rotary_rows(c->arena, w, q ? c->llama.num_heads : c->llama.num_kv_heads, c->from_hf_llama))) return sn_fail_memory(c->error);
     }
-    sn_type type = c->type != SN_TYPE_COUNT && t->shape.rank > 1 ? c->type : w->type;
-    if (c->type != SN_TYPE_COUNT && t->shape.rank <= 1 && c->to_gguf) type = SN_TYPE_F32; /* norms and biases stay exact */
-    if (w->columns % sn_type_of(type)->block) type = w->columns % 32 == 0 ? SN_TYPE_Q8_0 : SN_TYPE_F16;
     c->stored[c->count] = stored;
     c->tensors[c->count++] = (sn_gguf_tensor){name, type, w};
     return SN_OK;
+}
+
+/* All tensors of the checkpoint, and what an adapter adds to them. */
+static sn_status add_all(conversion *c, size_t *others) {
+    sn_status status = SN_OK;
+    for (size_t i = 0; !status && i < c->source->count; i++) {
+        const char *name = c->source->tensors[i].name;
+        sn_source *source = NULL;
+        const sn_source_tensor *t = c->merges ? sn_merge_trained(&c->merge, name, &source) : NULL;
+        if (!t) source = c->source, t = &c->source->tensors[i];
+        if (!sn_type_of(t->type)->to_float) (*others)++; /* whole numbers: no weights */
+        else status = add(c, source, t, name);
+    }
+    const sn_source_tensor *t;
+    sn_source *source;
+    const char *name;
+    for (size_t i = 0; !status && c->merges && (t = sn_merge_trained_at(&c->merge, i, &source, &name)); i++)
+        if (!sn_source_find(c->source, name) && sn_type_of(t->type)->to_float) status = add(c, source, t, name);
+    return status || !c->merges ? status : sn_merge_check(&c->merge, c->error);
 }
 
 /* ---- writing ---- */
@@ -235,10 +261,10 @@ static sn_status same_rows(conversion *c, sn_weight *wrote, sn_weight *read, boo
     return status;
 }
 
-/* What was written is opened and every tensor compared. */
-static sn_status read_back(conversion *c, const char *out) {
+/* What was written, still aside, is opened and every tensor compared. */
+static sn_status read_back(conversion *c, const char *aside, const char *out) {
     sn_source *back;
-    sn_status status = sn_source_open(out, &back, c->error);
+    sn_status status = sn_source_open(aside, &back, c->error);
     if (status) return status;
     sn_progress progress;
     sn_progress_begin(&progress, stderr, "tensors read back", "tensors", (int64_t)c->count);
@@ -258,44 +284,83 @@ static sn_status read_back(conversion *c, const char *out) {
     return status;
 }
 
-static sn_status run(const sn_arguments *a, sn_error *error) {
-    const char *in = a->plain[0], *out = a->plain[1], *type = sn_argument(a, "type");
-    conversion c = {.to_gguf = ends(out, ".gguf"), .type = SN_TYPE_COUNT, .error = error, .folder = sn_is_directory(in) ? in : NULL};
-    if (!c.to_gguf && !ends(out, ".safetensors")) return sn_fail(error, SN_ERROR_USAGE, "%s: expected a name that ends in .safetensors or .gguf", out);
-    if (type && ((c.type = sn_type_by_name(type)) == SN_TYPE_COUNT || !sn_type_of(c.type)->from_float))
-        return sn_fail(error, SN_ERROR_USAGE, "--type: found %s, expected f32, f16, bf16, q8_0 or q4_0", type);
-    if (type && !c.to_gguf && !sn_type_of(c.type)->safetensors) return sn_fail(error, SN_ERROR_USAGE, "--type: safetensors files hold no %s; write a .gguf", type);
-    c.arena = sn_arena_new();
-    sn_status status = c.arena ? sn_source_open(in, &c.source, error) : sn_fail_memory(error);
-    if (!status) status = recognise(&c);
-    if (!status) c.tensors = sn_arena_alloc(c.arena, c.source->count + 1, sizeof *c.tensors), c.stored = sn_arena_alloc(c.arena, c.source->count + 1, sizeof *c.stored);
-    if (!status && (!c.tensors || !c.stored)) status = sn_fail_memory(error);
-    size_t others = 0;
-    for (size_t i = 0; !status && i < c.source->count; i++) {
-        if (!sn_type_of(c.source->tensors[i].type)->to_float) others++; /* whole numbers: no weights */
-        else status = add(&c, &c.source->tensors[i]);
-    }
-    if (!status && !c.count) status = sn_fail(error, SN_ERROR_INPUT, "%s: found no floating-point tensors to convert", in);
-    if (!status) status = write_file(&c, out);
-    if (!status && (status = read_back(&c, out))) unlink(out);
-    if (!status) printf("%s: %zu tensors%s\n", out, c.count, c.from_hf_llama || c.from_gguf_llama ? ", LLaMA's names and row order changed" : "");
-    if (!status && others) printf("%zu tensors of whole numbers were left out\n", others);
-    for (size_t i = 0; i < c.count; i++) {
-        sn_weight_release(c.stored[i]);
-        if (c.tensors[i].weight != c.stored[i]) sn_weight_release(c.tensors[i].weight);
-    }
-    sn_free(c.room);
-    sn_tokenizer_close(c.tokenizer);
-    sn_source_close(c.source);
-    sn_arena_free(c.arena);
+/* Written aside, read back, counted, and only then in the place of what was there before. */
+static sn_status write_checked(conversion *c, const char *out) {
+    char *aside = sn_format("%s.new", out);
+    if (!aside) return sn_fail_memory(c->error);
+    sn_status status = write_file(c, aside);
+    if (!status) status = read_back(c, aside, out);
+    if (!status && rename(aside, out) != 0) status = sn_fail(c->error, SN_ERROR_IO, "%s: cannot write: %s", out, strerror(errno));
+    if (status) unlink(aside);
+    sn_free(aside);
     return status;
 }
 
-static const sn_option options[] = {{"type", 't', "TYPE", "f32, f16, bf16, q8_0 or q4_0 for matrices (default: as stored)"}, {0}};
+/* A merged model as other tools open it: a folder. The checkpoint comes first: where it cannot be written nothing changes. */
+static sn_status write_folder(conversion *c, const char *in, const char *out) {
+    if (!c->folder) return sn_fail(c->error, SN_ERROR_USAGE, "%s: the configuration of a folder comes from the base's, and %s is a file; expected a name that ends in .safetensors or .gguf", out, in);
+    struct stat a, b;
+    if (mkdir(out, 0755) != 0 && errno != EEXIST) return sn_fail(c->error, SN_ERROR_IO, "%s: cannot make the folder: %s", out, strerror(errno));
+    if (stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) return sn_fail(c->error, SN_ERROR_USAGE, "%s: is the base itself; expected another folder", out);
+    char *path = sn_path_join(out, "model.safetensors");
+    sn_status status = path ? write_checked(c, path) : sn_fail_memory(c->error);
+    if (!status) status = sn_merge_configuration(&c->merge, in, out, c->error);
+    sn_free(path);
+    return status;
+}
+
+static sn_status check_arguments(const char *out, const char *type, bool folder, conversion *c, sn_error *error) {
+    if (!c->to_gguf && !folder && !ends(out, ".safetensors")) return sn_fail(error, SN_ERROR_USAGE, "%s: expected a name that ends in .safetensors or .gguf", out);
+    if (type && ((c->type = sn_type_by_name(type)) == SN_TYPE_COUNT || !sn_type_of(c->type)->from_float))
+        return sn_fail(error, SN_ERROR_USAGE, "--type: found %s, expected f32, f16, bf16, q8_0 or q4_0", type);
+    if (type && !c->to_gguf && !sn_type_of(c->type)->safetensors) return sn_fail(error, SN_ERROR_USAGE, "--type: safetensors files hold no %s; write a .gguf", type);
+    return SN_OK;
+}
+
+static void close_conversion(conversion *c) {
+    for (size_t i = 0; i < c->count; i++) {
+        sn_weight_release(c->stored[i]);
+        if (c->tensors[i].weight != c->stored[i]) sn_weight_release(c->tensors[i].weight);
+    }
+    sn_free(c->room);
+    sn_tokenizer_close(c->tokenizer);
+    sn_merge_close(&c->merge);
+    sn_source_close(c->source);
+    sn_arena_free(c->arena);
+}
+
+static sn_status run(const sn_arguments *a, sn_error *error) {
+    const char *in = a->plain[0], *out = a->plain[1], *type = sn_argument(a, "type"), *adapter = sn_argument(a, "merge");
+    conversion c = {.to_gguf = ends(out, ".gguf"), .type = SN_TYPE_COUNT, .error = error, .folder = sn_is_directory(in) ? in : NULL, .merges = adapter != NULL};
+    bool folder = adapter && !c.to_gguf && !ends(out, ".safetensors");
+    sn_status status = check_arguments(out, type, folder, &c, error);
+    if (status) return status;
+    c.arena = sn_arena_new();
+    status = c.arena ? sn_source_open(in, &c.source, error) : sn_fail_memory(error);
+    if (!status) status = recognise(&c);
+    if (!status && adapter) status = sn_merge_open(adapter, c.source, in, c.arena, &c.merge, error);
+    if (!status && c.merge.adapter.made_for) fprintf(stderr, "sensorium: warning: adapter_config.json: made for the base model %s, given is %s\n", c.merge.adapter.made_for, in);
+    size_t most = status ? 0 : c.source->count + (c.merge.trained ? c.merge.trained->count : 0) + (c.merge.updates ? c.merge.updates->count : 0), others = 0;
+    if (!status) c.tensors = sn_arena_alloc(c.arena, most + 1, sizeof *c.tensors), c.stored = sn_arena_alloc(c.arena, most + 1, sizeof *c.stored);
+    if (!status && (!c.tensors || !c.stored)) status = sn_fail_memory(error);
+    if (!status) status = add_all(&c, &others);
+    if (!status && !c.count) status = sn_fail(error, SN_ERROR_INPUT, "%s: found no floating-point tensors to convert", in);
+    if (!status) status = folder ? write_folder(&c, in, out) : write_checked(&c, out);
+    if (!status) printf("%s: %zu tensors%s\n", out, c.count, c.from_hf_llama || c.from_gguf_llama ? ", LLaMA's names and row order changed" : "");
+    if (!status && others) printf("%zu tensors of whole numbers were left out\n", others);
+    if (!status && adapter) printf("%zu low-rank updates merged, %.3g %% of them lost by rounding\n", c.merge.count, 100 * sn_rounding_lost(&c.merge.rounding));
+    close_conversion(&c);
+    return status;
+}
+
+static const sn_option options[] = {{"type", 't', "TYPE", "f32, f16, bf16, q8_0 or q4_0 for matrices (default: as stored)"},
+                                    {"merge", 0, "ADAPTER", "adds PEFT's low-rank updates in this folder, in f32, rounded once"},
+                                    {0}};
 static const sn_option *const tables[] = {options, NULL};
 
 const sn_command sn_command_convert = {
     .name = "convert", .summary = "a checkpoint as safetensors or GGUF", .plain = "IN OUT", .min_plain = 2, .max_plain = 2,
     .details = "IN is a file or folder that `sensorium inspect` reads; OUT ends in .safetensors or .gguf. A LLaMA in Hugging Face's\n"
-               "layout becomes a GGUF file with llama.cpp's names and row order, and back. What was written is read back.",
+               "layout becomes a GGUF file with llama.cpp's names and row order, and back. With --merge OUT may be a folder, too:\n"
+               "the whole model as other tools open it. What was written is read back before it takes an older file's place.",
     .example = "sensorium convert models/demo model.gguf -t q8_0", .tables = tables, .run = run};

@@ -107,6 +107,21 @@ ids = sum(whole, [])
 assert len(ids) == 69 and all(sorted(ids[23 * e:23 * e + 23]) == sorted(ids[:23]) and len(set(ids[23 * e:23 * e + 23])) == 23 for e in range(3))
 PY
 
+# an adapter and what was trained beside it, merged by hand: the model that the run merged itself
+recipe lora "$case/inputs/data.json" 'lora:
+  r: 4
+  alpha: 8
+  targets: [q_proj, v_proj]
+  export: both' >"$folder/lora.yaml"
+train "$folder/lora.yaml" >/dev/null
+"$program" convert "$case/model/llava" "$folder/merged" --merge "$folder/lora/adapter" >"$folder/out" 2>"$folder/err"
+grep -q '4 low-rank updates merged' "$folder/out"
+"$program" compare "$folder/merged/model.safetensors" "$folder/lora/model.safetensors" --rtol 0 --atol 0 >"$folder/table"
+cmp "$folder/merged/config.json" "$case/model/llava/config.json"
+[ -s "$folder/merged/tokenizer.model" ]
+rm "$folder/lora/adapter/non_lora_trainables.bin"
+fails 'projector missing: non_lora_trainables.bin' "$program" convert "$case/model/llava" "$folder/merged" --merge "$folder/lora/adapter"
+
 # texts alone: the projector is left alone
 echo '[{"id": "t", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}]' >"$folder/text.json"
 recipe text "$folder/text.json" >"$folder/text.yaml"
