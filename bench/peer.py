@@ -3,6 +3,8 @@
 
     script/bench                         all cases, all types
     script/bench --types f32 --rounds 3  some of them
+    script/bench --cases opt-1.3b --types f32 bf16   FROMAGe's language model, OPT in another size: prompts of 512
+    script/bench --cases opt-1.3b-4layers --threads 1  a sixth of it; one thread, for a machine that others use
 
 Each case is a model of a published size with random weights, written once in Hugging Face's layout. In every round
 both programs open it in a process of their own, do one cold run and then the measured ones; the rounds alternate, so
@@ -14,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import struct
 import subprocess
@@ -27,9 +30,12 @@ sys.path = [path for path in sys.path if os.path.realpath(path or ".") != os.pat
 CASES = {
     "clip-vit-l-336": {"kind": "vision"},
     "llama-7b-4layers": {"kind": "language", "preset": True},  # bench --random knows it, too
+    "opt-1.3b": {"kind": "language", "family": "opt", "prompt": 512},
+    "opt-1.3b-4layers": {"kind": "language", "family": "opt", "prompt": 512},
     # for trying out the program
     "clip-tiny": {"kind": "vision"},
     "llama-tiny": {"kind": "language"},
+    "opt-tiny": {"kind": "language", "family": "opt"},
 }
 TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 ALONE = ("q8_0",)
@@ -43,6 +49,7 @@ MEASURES = {"vision": ["vision"], "language": ["prefill", "decode"]}
 def configuration(case):
     import transformers
     llama = dict(vocab_size=32000, max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=False)
+    opt = dict(vocab_size=50272, max_position_embeddings=2048, activation_function="relu", do_layer_norm_before=True)
     clip = dict(image_size=336, patch_size=14, hidden_act="quick_gelu", projection_dim=768)
     return {
         "clip-vit-l-336": lambda: transformers.CLIPVisionConfig(
@@ -53,12 +60,20 @@ def configuration(case):
             hidden_size=4096, intermediate_size=11008, num_hidden_layers=4, num_attention_heads=32, **llama),
         "llama-tiny": lambda: transformers.LlamaConfig(
             hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, **llama),
+        "opt-1.3b": lambda: transformers.OPTConfig(
+            hidden_size=2048, word_embed_proj_dim=2048, ffn_dim=8192, num_hidden_layers=24, num_attention_heads=32, **opt),
+        "opt-1.3b-4layers": lambda: transformers.OPTConfig(
+            hidden_size=2048, word_embed_proj_dim=2048, ffn_dim=8192, num_hidden_layers=4, num_attention_heads=32, **opt),
+        "opt-tiny": lambda: transformers.OPTConfig(
+            hidden_size=64, word_embed_proj_dim=64, ffn_dim=128, num_hidden_layers=2, num_attention_heads=4, **opt),
     }[case]()
 
 
 def model_class(case):
     import transformers
-    return transformers.CLIPVisionModel if CASES[case]["kind"] == "vision" else transformers.LlamaForCausalLM
+    if CASES[case]["kind"] == "vision":
+        return transformers.CLIPVisionModel
+    return transformers.OPTForCausalLM if CASES[case].get("family") == "opt" else transformers.LlamaForCausalLM
 
 
 def write_tokenizer(path, count):
@@ -74,6 +89,19 @@ def write_tokenizer(path, count):
             file.write(field(1, 2, body))
 
 
+def write_merges(folder, count):
+    """The two files of a byte-level tokenizer that joins nothing, as an OPT folder has them."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    signs = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *signs]
+    pieces += [f"madeupword{i}" for i in range(count - len(pieces))]
+    with open(os.path.join(folder, "vocab.json"), "w", encoding="utf-8") as file:
+        json.dump({piece: i for i, piece in enumerate(pieces)}, file)
+    with open(os.path.join(folder, "merges.txt"), "w") as file:
+        file.write("#version: 0.2\n")
+
+
 def make_model(case, kind, folder):
     """Norms of one, everything else from a million random values again and again: seconds instead of minutes."""
     import torch
@@ -83,6 +111,7 @@ def make_model(case, kind, folder):
     with torch.device("meta"):
         model = model_class(case)(config).to(config.dtype)
     model = model.to_empty(device="cpu")
+    model.tie_weights()
     values = torch.randn(1_000_003) * 0.02  # a prime number: no two rows are the same
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -94,7 +123,9 @@ def make_model(case, kind, folder):
                 part = flat[begin:begin + values.numel()]
                 part.copy_(values[:part.numel()])
     model.save_pretrained(folder, max_shard_size="100GB")
-    if CASES[case]["kind"] == "language":
+    if CASES[case].get("family") == "opt":
+        write_merges(folder, config.vocab_size)
+    elif CASES[case]["kind"] == "language":
         write_tokenizer(os.path.join(folder, "tokenizer.model"), config.vocab_size)
 
 
@@ -221,7 +252,7 @@ def run_case(arguments, case, kind, folder):
                      "ratio": theirs["seconds"] / mine["seconds"], "processor_ratio": theirs["processor_seconds"] / mine["processor_seconds"],
                      "processor_seconds": {"ours": mine["processor_seconds"] / units, "peer": theirs["processor_seconds"] / units},
                      "share": max(r["ours"][measure]["share_of_limit"] for r in rounds)})
-    return {"case": case, "type": kind, "rows": rows, "difference": difference(*files), "rounds": rounds,
+    return {"case": case, "type": kind, "prompt": arguments.prompt, "rows": rows, "difference": difference(*files), "rounds": rounds,
             "load": {"ours": statistics.median(r["ours"]["load_seconds"] for r in rounds), "peer": statistics.median(r["peer"]["load"] for r in rounds)},
             "memory": {"ours_peak": max(r["ours"]["memory"]["peak_bytes"] for r in rounds), "peer_peak": max(r["peer"]["peak"] for r in rounds),
                        "ours_beyond": max(r["ours"]["memory"]["beyond_weights_bytes"] for r in rounds), "peer_beyond": max(r["peer"]["beyond"] for r in rounds)}}
@@ -247,7 +278,7 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=["clip-vit-l-336", "llama-7b-4layers"])
     parser.add_argument("--types", nargs="+", choices=list(TYPES) + list(ALONE), default=list(TYPES) + list(ALONE))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--prompt", type=int, default=600)
+    parser.add_argument("--prompt", type=int, help="tokens of the prompt (default 600, OPT-1.3B 512)")
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=1)
@@ -262,8 +293,11 @@ def main():
         return make_model(arguments.make, arguments.types[0], arguments.folder)
     if arguments.child:
         return child(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the folder of weights goes then, too
     results, alone = [], []
+    wanted = arguments.prompt
     for case in arguments.cases:
+        arguments.prompt = wanted or CASES[case].get("prompt", 600)
         for kind in arguments.types:
             if kind in ALONE:
                 if CASES[case].get("preset"):
@@ -278,7 +312,7 @@ def main():
         print_tables(results)
     if arguments.output:
         with open(arguments.output, "w") as file:
-            json.dump({"threads": arguments.threads, "prompt": arguments.prompt, "tokens": arguments.tokens, "results": results, "alone": alone}, file, indent=1)
+            json.dump({"threads": arguments.threads, "tokens": arguments.tokens, "results": results, "alone": alone}, file, indent=1)
 
 
 if __name__ == "__main__":
