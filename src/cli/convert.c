@@ -1,4 +1,5 @@
 /* sensorium convert IN OUT: a checkpoint of any readable kind as safetensors or GGUF, read back before it counts. */
+#include "base/folder.h"
 #include "base/progress.h"
 #include "cli/command.h"
 #include "cli/convert_merge.h"
@@ -300,10 +301,11 @@ static sn_status write_checked(conversion *c, const char *out) {
 static sn_status write_folder(conversion *c, const char *in, const char *out) {
     if (!c->folder) return sn_fail(c->error, SN_ERROR_USAGE, "%s: the configuration of a folder comes from the base's, and %s is a file; expected a name that ends in .safetensors or .gguf", out, in);
     struct stat a, b;
-    if (mkdir(out, 0755) != 0 && errno != EEXIST) return sn_fail(c->error, SN_ERROR_IO, "%s: cannot make the folder: %s", out, strerror(errno));
+    sn_status status = sn_make_folder(out, c->error);
+    if (status) return status;
     if (stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) return sn_fail(c->error, SN_ERROR_USAGE, "%s: is the base itself; expected another folder", out);
     char *path = sn_path_join(out, "model.safetensors");
-    sn_status status = path ? write_checked(c, path) : sn_fail_memory(c->error);
+    status = path ? write_checked(c, path) : sn_fail_memory(c->error);
     if (!status) status = sn_merge_configuration(&c->merge, in, out, c->error);
     sn_free(path);
     return status;

@@ -1,12 +1,11 @@
 /* sensorium tokenizer train FOLDER TEXT...: a vocabulary from text of one's own. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "cli/command.h"
 #include "text/trainer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static sn_status run(const sn_arguments *a, sn_error *error) {
     static const char *const kinds[] = {"sentencepiece", "byte-level", NULL};
@@ -29,7 +28,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
         if (status) sn_fail_prefix(error, "%s", a->plain[i]);
         sn_free(text);
     }
-    if (!status && mkdir(folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
+    if (!status) status = sn_make_folder(folder, error);
     if (!status) status = sn_tokenizer_trainer_write(trainer, (int)size, coverage, folder, &learnt, error);
     if (!status) printf("%s: a vocabulary of %d ids\n", folder, learnt);
     sn_tokenizer_trainer_free(trainer);

@@ -1,5 +1,6 @@
 /* sensorium trace CASE -o DIR: every named tensor of one request, as files to compare. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "cli/command.h"
 #include "cli/request.h"
 #include "cli/trace.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static sn_shape pixel_shape(const sn_model *m, int pictures) { return SN_SHAPE(pictures, 3, m->image_size, m->image_size); }
 
@@ -448,7 +448,7 @@ static sn_status write_results(sn_tracer *t, const char *out) {
     sn_tensor_out *tensors = sn_alloc(t->trace.count + 1, sizeof *tensors);
     char *tensor_path = sn_path_join(out, "actual.safetensors"), *value_path = sn_path_join(out, "actual.json");
     sn_status status = tensors && tensor_path && value_path && !t->trace.failed ? SN_OK : sn_fail_memory(t->error);
-    if (!status) mkdir(out, 0777); /* where it cannot be made, writing says why */
+    if (!status) status = sn_make_folder(out, t->error);
     for (size_t i = 0; i < t->trace.count && !status; i++)
         tensors[i] = (sn_tensor_out){t->trace.tensors[i].name, t->trace.tensors[i].type, t->trace.tensors[i].shape, t->trace.tensors[i].data};
     if (!status) status = sn_safetensors_write(tensor_path, tensors, t->trace.count, t->error);

@@ -3,6 +3,7 @@
 #include "systems/compose.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "decoders/llama_files.h"
 #include "encoders/clip_files.h"
@@ -11,9 +12,7 @@
 #include "systems/parts.h"
 #include "weights/writer.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct work {
     const sn_composition *composition;
@@ -274,7 +273,7 @@ sn_status sn_compose(sn_engine *engine, const sn_composition *c, const char *fol
     if (!status) status = choose_llm(&w, error);
     if (!status) status = choose_words(&w, error);
     w.whole.projector = (sn_projector_config){.in = w.whole.vision.hidden_size, .out = w.whole.llama.hidden_size, .depth = 2, .bias = true};
-    if (!status && mkdir(folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
+    if (!status) status = sn_make_folder(folder, error);
     if (!status) status = write_words(&w, error);
     if (!status) status = write_processor(&w, error);
     if (!status) status = write_json(&w, "generation_config.json", json_pack("{s:i, s:i, s:I}", "bos_token_id", 1, "eos_token_id", 2, "pad_token_id", (json_int_t)w.pad_id), error);
@@ -293,7 +292,7 @@ sn_status sn_compose_tower(sn_engine *engine, const char *vision, const char *fo
     sn_graph *g = sn_graph_new();
     sn_status status = g ? open_part(engine, vision, &w.vision, error) : sn_fail_memory(error);
     if (!status) status = choose_vision(&w, error);
-    if (!status && mkdir(folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
+    if (!status) status = sn_make_folder(folder, error);
     if (!status) status = write_processor(&w, error);
     if (!status) status = write_json(&w, "config.json", describe_vision(&w.whole.vision), error);
     if (!status) {

@@ -3,6 +3,7 @@
 #include "systems/fromage_compose.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "decoders/opt_files.h"
 #include "encoders/clip_files.h"
@@ -16,12 +17,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-static sn_status make_folder(const char *folder, sn_error *error) {
-    if (mkdir(folder, 0755) != 0 && errno != EEXIST) return sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
-    return SN_OK;
-}
 
 /* Takes over the object. */
 static sn_status write_json(const char *folder, const char *name, json_t *object, sn_error *error) {
@@ -114,7 +109,7 @@ sn_status sn_opt_compose(const sn_opt_config *sizes, const char *tokenizer, uint
     sn_graph *g = sn_graph_new();
     sn_store *store = sn_store_new();
     int64_t words = 0;
-    sn_status status = g && store ? make_folder(folder, error) : sn_fail_memory(error);
+    sn_status status = g && store ? sn_make_folder(folder, error) : sn_fail_memory(error);
     if (!status) status = write_words(tokenizer, folder, &words, error);
     c.vocab_size = (words + 2 + 7) / 8 * 8; /* room for <|image|> and [RET], as OPT has spare rows */
     c.max_positions += UNUSED;
@@ -182,7 +177,7 @@ sn_status sn_fromage_compose(sn_engine *engine, const sn_fromage_composition *w,
     sn_status status = g && store ? SN_OK : sn_fail_memory(error);
     if (!status && (!w->llm || !w->vision)) status = sn_fail(error, SN_ERROR_USAGE, "fresh.retrieval: expected model.llm, the folder of an OPT, and model.vision, that of a CLIP");
     if (!status && !llm) status = sn_fail(error, SN_ERROR_IO, "%s: %s", w->llm, strerror(errno));
-    if (!status) status = make_folder(folder, error);
+    if (!status) status = sn_make_folder(folder, error);
     if (!status) status = sn_model_open(engine, &(sn_model_files){.main = llm}, &opt, error);
     if (!status && strcmp(opt->system->name, "opt") != 0) status = sn_fail(error, SN_ERROR_INPUT, "%s: expected an OPT, found %s", w->llm, opt->system->title);
     if (!status) status = place_tower(engine, w->vision, folder, &vision, error);

@@ -1,5 +1,6 @@
 /* What a run leaves for others to read: a projector, a whole model, an adapter. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "systems/compose.h"
 #include "train/checkpoint.h"
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Tensors on their way to a file. */
 typedef struct outgoing {
@@ -152,7 +152,7 @@ static sn_status export_tower(const char *folder, const sn_trainer *t, sn_error 
     char *place = sn_path_join(folder, "visual_model"), *path = place ? sn_path_join(place, "model.safetensors") : NULL;
     sn_status status = start(&out, t->model->store->count, error);
     if (!status && !path) status = sn_fail_memory(error);
-    if (!status && mkdir(place, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", place, strerror(errno));
+    if (!status) status = sn_make_folder(place, error);
     for (size_t i = 0; i < t->model->store->count && !status; i++) {
         sn_store_entry *e = t->model->store->entries[i];
         if (strncmp(e->name, "vision.", 7) == 0) status = add_entry(&out, t, e, e->published, error);
@@ -237,7 +237,7 @@ static sn_status export_adapter(const char *folder, const sn_trainer *t, sn_expo
     sn_status status = start(&updates, t->count, error), second = start(&rest, t->count, error);
     if (!status) status = second;
     if (!status && !others) status = sn_fail_memory(error);
-    if (!status && mkdir(place, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", place, strerror(errno));
+    if (!status) status = sn_make_folder(place, error);
     for (size_t i = 0; i < t->count && !status; i++) {
         const sn_trainable *p = &t->trainables[i];
         bool update = sn_is_lora(p->entry);

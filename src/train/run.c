@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "systems/compose.h"
 #include "systems/fromage_compose.h"
 #include "train/batches.h"
@@ -13,11 +14,9 @@
 #include "train/schedule.h"
 #include "train/timeline.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 void sn_training_close(sn_training *t) {
     sn_data_close(t); /* its threads look at the rest */
@@ -92,7 +91,7 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     bool found = false;
     sn_status status = sn_engine_new(threads, &out->engine, error);
     if (!status) sn_engine_set_compute(out->engine, (sn_compute)r->compute);
-    if (!status && mkdir(r->save.folder, 0755) != 0 && errno != EEXIST) status = sn_fail(error, SN_ERROR_IO, "%s: cannot make the folder: %s", r->save.folder, strerror(errno));
+    if (!status) status = sn_make_folder(r->save.folder, error);
     if (!status) status = sn_data_open(out, error);
     if (!status && sn_ranks_rank(hooks->ranks) == 0) status = compose(out, fresh, &files, error);
     status = sn_ranks_agree(hooks->ranks, status, NULL, 0, error); /* what rank 0 made is there now */

@@ -42,6 +42,11 @@ cp "$folder/good/model.safetensors" "$folder/before"
 fails 'cannot write' sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train \"$folder/good.yaml\" --threads 1"
 cmp "$folder/before" "$folder/good/model.safetensors"
 
+# folders that are not there are made, those around them too
+train "$folder/good.yaml" --set save.folder="$folder/runs/new" --set steps=1 >/dev/null
+[ -e "$folder/runs/new/metrics.jsonl" ]
+fails 'good.yaml/new: cannot make the folder: Not a directory' train "$folder/good.yaml" --set save.folder="$folder/good.yaml/new"
+
 # names of folders are JSON strings, whatever is in them
 recipe named "$case/inputs/data.json" | sed 's|folder: .*|folder: "'"$folder"'/a \\"b\\"\\nc"|;s/^steps.*/steps: 1/' >"$folder/named.yaml"
 train "$folder/named.yaml" --json >"$folder/out"
