@@ -20,6 +20,10 @@ static void write_time(double seconds, char *text, size_t size) {
     else snprintf(text, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
 }
 
+double sn_progress_left(const sn_progress *p, int64_t done, double seconds) {
+    return seconds > 0 && done > p->had ? (double)(p->total - done) * seconds / (double)(done - p->had) : -1;
+}
+
 void sn_progress_line(const sn_progress *p, int64_t done, double seconds, char line[80]) {
     double rate = seconds > 0 && done > p->had ? (double)(done - p->had) / seconds : 0;
     char left[24] = "?";
@@ -28,8 +32,9 @@ void sn_progress_line(const sn_progress *p, int64_t done, double seconds, char l
         return;
     }
     if (done > p->total) done = p->total;
-    if (rate > 0) write_time((double)(p->total - done) / rate, left, sizeof left);
-    snprintf(line, 80, "%s %lld of %lld (%d %%), %.3g %s/s, %s left", p->what, (long long)done, (long long)p->total, (int)(100 * (double)done / (double)p->total), rate, p->unit, left);
+    if (rate > 0) write_time(sn_progress_left(p, done, seconds), left, sizeof left);
+    snprintf(line, 80, "%s %lld of %lld (%d %%), %.3g %s/s, %s left%s%s", p->what, (long long)done, (long long)p->total, (int)(100 * (double)done / (double)p->total), rate, p->unit, left, p->note ? ", " : "",
+             p->note ? p->note : "");
 }
 
 void sn_progress_to(sn_progress *p, int64_t done) {

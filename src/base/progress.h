@@ -14,6 +14,7 @@ typedef struct sn_progress {
     int64_t total, had; /* had: of those that are done, how many were found done */
     double begun, told; /* seconds */
     bool shown;
+    const char *note; /* behind the rest, e.g. the present loss; borrowed, may be NULL */
 } sn_progress;
 
 /* what: "questions"; unit: what is counted, for the rate ("q/s" for "q"). total 0 = not known. Strings are
@@ -24,6 +25,9 @@ void sn_progress_to(sn_progress *progress, int64_t done);
 void sn_progress_had(sn_progress *progress);
 /* Takes the line away. */
 void sn_progress_end(sn_progress *progress);
+
+/* Seconds that the rest takes at the mean rate since the beginning; -1 where nothing is done yet. */
+double sn_progress_left(const sn_progress *progress, int64_t done, double seconds);
 
 /* The line itself after so many seconds, at most 79 characters. */
 void sn_progress_line(const sn_progress *progress, int64_t done, double seconds, char line[80]);

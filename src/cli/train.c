@@ -1,5 +1,7 @@
 /* sensorium train RECIPE.yaml: one stage of a paper's training, resumable. */
+#include "base/clock.h"
 #include "base/json.h"
+#include "base/progress.h"
 #include "cli/command.h"
 #include "train/run.h"
 
@@ -41,6 +43,8 @@ typedef struct view {
     bool terminal, json, dry, first; /* first: rank 0, which speaks for all */
     const char *folder;
     int64_t skipped, samples, saved; /* samples: of those listed; saved: the step of the last checkpoint, 0 = none */
+    sn_progress progress; /* on a terminal, which gets whole lines for checkpoints only */
+    char note[40];
 } view;
 
 /* Rank 0 says it, and rank 1 in case that rank 0 is the one that died. */
@@ -57,18 +61,23 @@ static void on_save(void *context, int64_t step) {
 
 static void on_step(void *context, const sn_step_report *r) {
     view *v = context;
-    double left = r->seconds * (double)(r->steps - r->step);
+    double left = sn_progress_left(&v->progress, r->step, sn_seconds() - v->progress.begun);
     if (r->checkpoint) v->saved = r->step;
     if (v->json || !v->first) return;
-    printf("%sstep %lld/%lld  loss %.6f", v->terminal ? "\r\033[K" : "", (long long)r->step, (long long)r->steps, r->loss.total);
+    snprintf(v->note, sizeof v->note, "loss %.6f", r->loss.total);
+    sn_progress_to(&v->progress, r->step);
+    if (v->terminal && !r->checkpoint) return;
+    sn_progress_end(&v->progress);
+    printf("step %lld/%lld  loss %.6f", (long long)r->step, (long long)r->steps, r->loss.total);
     for (int i = 0; i < r->loss.count; i++) printf("  %s %.4f", r->loss.part[i].name, r->loss.part[i].value);
-    printf("  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left%s", r->grad_norm, r->lr, r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left, v->terminal && !r->checkpoint ? "" : "\n");
+    printf("  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left\n", r->grad_norm, r->lr, r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left);
     fflush(stdout); /* a line a step reaches a pipe at once */
 }
 
 static void on_skip(void *context, const char *sample, const char *why) {
     view *v = context;
-    if (v->skipped++ < 20) fprintf(stderr, "%ssensorium: sample %s is skipped: %s\n", v->terminal ? "\r\033[K" : "", sample, why);
+    sn_progress_end(&v->progress);
+    if (v->skipped++ < 20) fprintf(stderr, "sensorium: sample %s is skipped: %s\n", sample, why);
     if (v->skipped == 20) fputs("sensorium: further skipped samples are only counted\n", stderr);
 }
 
@@ -157,7 +166,10 @@ static sn_status train(sn_training *t, view *v, sn_export *exported, sn_error *e
     signal(SIGUSR1, on_signal); /* mpirun passes it on to all */
     signal(SIGTERM, on_end);
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond its limit is an error like a full disk */
+    sn_progress_begin(&v->progress, v->terminal && v->first && !v->json ? stderr : NULL, "steps", "steps", t->steps);
+    v->progress.had = t->state.step, v->progress.note = v->note;
     status = sn_training_run(t, exported, error);
+    sn_progress_end(&v->progress);
     sn_error inner = *error;
     if (status && !sn_ranks_agreed(t->hooks.ranks) && v->saved) sn_fail(error, status, "%s; the last whole checkpoint is %s/step-%" PRId64, inner.message, v->folder, v->saved);
     return status;
@@ -192,6 +204,7 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     status = sn_argument_integer(a, "threads", 1, 1024, &threads, error);
     if (!status) status = sn_recipe_read(a->plain[0], set, num_set, &recipe, error);
     status = sn_ranks_agree(ranks, status, NULL, 0, error);
+    if (!status) recipe->new_rates = sn_argument_given(a, "new-rates");
     if (!status) status = run_recipe(a, recipe, sn_ranks_threads(ranks, (int)threads), ranks, error);
     /* what all agree on rank 0 says; what this process met alone, lost touch or out of memory, it says itself */
     if (sn_ranks_agreed(ranks) && sn_ranks_rank(ranks) > 0) error->message[0] = 0;
@@ -205,6 +218,7 @@ static const sn_option options[] = {
     {"dry-run", 0, NULL, "check everything, print what would be trained, and stop"},
     {"export", 0, NULL, "leave the newest checkpoint as the result, and run no more steps"},
     {"fresh", 0, NULL, "begin at step 0 even if save.folder holds a checkpoint"},
+    {"new-rates", 0, NULL, "go on from a checkpoint of other learning rates, decay, clipping or schedule with the present ones"},
     {"threads", 0, "N", "threads that compute, in each process (default: all; several processes on one machine share them out)"},
     {"timeline", 0, "FILE", "write what the first steps do when, as trace events that browsers draw"},
     {"json", 0, NULL, "results as JSON"},

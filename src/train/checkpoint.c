@@ -109,11 +109,12 @@ static json_t *data_state(const sn_mixture *m) {
 
 /* How often each parameter was moved is part of the optimizer's state. Freed by free. */
 static char *state_text(const sn_trainer *t, const sn_training_state *state) {
-    char recipe[20];
+    char recipe[20], rest[20];
     snprintf(recipe, sizeof recipe, "%016" PRIx64, state->recipe);
+    snprintf(rest, sizeof rest, "%016" PRIx64, state->rest);
     json_t *updates = json_array();
     for (size_t i = 0; i < t->count; i++) json_array_append_new(updates, json_integer(t->trainables[i].moments.updates));
-    json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:o, s:o}", "version", 3, "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped, "recipe", recipe, "data", data_state(&state->mixture), "updates", updates);
+    json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o}", "version", 3, "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped, "recipe", recipe, "rest", rest, "data", data_state(&state->mixture), "updates", updates);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
@@ -179,7 +180,7 @@ static sn_status read_data(const char *path, const json_t *root, sn_mixture *m, 
 
 sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, sn_share *share, const sn_training_state *state, unsigned keep, sn_error *error) {
     const char *bad = sn_trainer_bad_parameter(t);
-    if (bad) return sn_fail(error, SN_ERROR_NUMERIC, "step %" PRId64 ": %s holds values that are not finite; no checkpoint is written of it, the last one stays; a lower optimizer.lr may help", state->step, bad);
+    if (bad) return sn_fail(error, SN_ERROR_NUMERIC, "step %" PRId64 ": %s holds values that are not finite; no checkpoint is written of it; the last one stays: with --new-rates a lower optimizer.lr goes on from it", state->step, bad);
     if (sn_share_rank(share) > 0) return sn_share_serve(share, error);
     sn_error lost = {0};
     sn_status status = write_whole(folder, t, share, state, keep, error);
@@ -191,12 +192,16 @@ static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn
     json_t *root;
     sn_status status = sn_json_file(path, 1 << 16, &root, error);
     if (status) return status;
-    const char *hash = sn_json_string(root, "recipe");
+    const char *hash = sn_json_string(root, "recipe"), *rest = sn_json_string(root, "rest");
     status = sn_json_integer(path, root, "step", 0, INT64_MAX, &state->step, error);
     if (!status) status = sn_json_integer(path, root, "skipped", 0, INT64_MAX, &state->skipped, error);
     state->recipe = hash ? strtoull(hash, NULL, 16) : 0;
-    if (!status && state->recipe != recipe)
+    bool kin = rest && state->rest && strtoull(rest, NULL, 16) == state->rest;
+    if (!status && state->recipe != recipe && kin && !state->new_rates)
+        status = sn_fail(error, SN_ERROR_INPUT, "%s: this checkpoint belongs to another recipe: its rates (optimizer.lr, connector_lr, weight_decay, max_grad_norm, schedule, those of train) differ; --new-rates goes on from it with the new ones; or use another save.folder or --fresh", path);
+    else if (!status && state->recipe != recipe && !kin)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: this checkpoint belongs to another recipe (data, batch, optimizer, schedule or seed differ); use another save.folder or --fresh", path);
+    if (!status) state->recipe = recipe;
     if (!status) status = read_data(path, root, &state->mixture, error);
     const json_t *updates = sn_json_at(root, "updates");
     if (!status && json_array_size(updates) != t->count)

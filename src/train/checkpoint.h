@@ -13,6 +13,8 @@ typedef struct sn_training_state {
     int64_t step;    /* steps done */
     int64_t skipped; /* samples that could not be used so far */
     uint64_t recipe; /* sn_recipe_hash */
+    uint64_t rest;   /* sn_recipe_hash_but_rates */
+    bool new_rates;  /* whether a checkpoint of which only `rest` is the same will do */
     sn_mixture mixture; /* its state is that after these steps */
 } sn_training_state;
 
@@ -20,7 +22,7 @@ typedef struct sn_training_state {
 sn_status sn_checkpoint_write(const char *folder, const sn_trainer *trainer, sn_share *share, const sn_training_state *state, unsigned keep, sn_error *error);
 
 /* The newest whole checkpoint of the folder into the trainer; *found is false where there is none. One of another
- * recipe is an error. Unfinished ones are removed. */
+ * recipe is an error; where `new_rates` says so, not one whose rates alone differ. Unfinished ones are removed. */
 sn_status sn_checkpoint_read(const char *folder, sn_trainer *trainer, uint64_t recipe, sn_training_state *state, bool *found, sn_error *error);
 
 /* What was learnt, in the stored types and published names:

@@ -91,6 +91,21 @@ static bool written(const outgoing *out, const char *name) {
     return false;
 }
 
+/* What learnt: a parameter as it is, or a table with those of its rows that did. */
+static sn_status add_learnt(outgoing *out, const sn_trainable *p, sn_error *error) {
+    if (!p->rows) return add(out, p->entry->published, p->stored, p->entry->weight.shape, p->value, error);
+    const sn_weight *w = &p->table->weight;
+    int64_t bytes = 0, row_bytes = 0;
+    bool fits = sn_type_of(w->type)->from_float && sn_type_bytes(w->type, w->columns, &row_bytes) && sn_type_bytes(w->type, w->rows * w->columns, &bytes);
+    if (!fits) return sn_fail(error, SN_ERROR_SUPPORT, "%s: cannot be written as %s", p->table->published, sn_type_of(w->type)->name);
+    char *to = sn_arena_alloc(out->arena, (size_t)bytes, 1);
+    if (!to) return sn_fail_memory(error);
+    for (int64_t r = 0; r < w->rows; r++) memcpy(to + r * row_bytes, sn_weight_row(w, r), (size_t)row_bytes);
+    for (int k = 0; k < p->num_rows; k++) sn_type_of(w->type)->from_float(p->value + k * w->columns, to + p->rows[k] * row_bytes, w->columns);
+    out->tensors[out->count++] = (sn_tensor_out){p->table->published, w->type, w->shape, to};
+    return SN_OK;
+}
+
 static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, sn_export *to, sn_error *error) {
     sn_source *source = t->model->sources[0];
     outgoing out;
@@ -98,7 +113,7 @@ static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, 
     sn_status status = start(&out, 2 * t->count + source->count, error);
     for (size_t i = 0; i < t->count && !status; i++) {
         const sn_trainable *p = &t->trainables[i];
-        if (!sn_is_lora(p->entry)) status = add(&out, p->entry->published, p->stored, p->entry->weight.shape, p->value, error);
+        if (!sn_is_lora(p->entry)) status = add_learnt(&out, p, error);
         const char *mark = strstr(p->entry->name, ".lora_A.weight");
         char *target = mark && !status ? sn_arena_format(out.arena, "%.*s.weight", (int)(mark - p->entry->name), p->entry->name) : NULL;
         sn_store_entry *e = target ? sn_store_find(t->model->store, target) : NULL;
@@ -121,8 +136,7 @@ static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, 
 static sn_status export_connector(const char *folder, const sn_trainer *t, sn_export *to, sn_error *error) {
     outgoing out;
     sn_status status = start(&out, t->count, error);
-    for (size_t i = 0; i < t->count && !status; i++)
-        status = add(&out, t->trainables[i].entry->published, t->trainables[i].stored, t->trainables[i].entry->weight.shape, t->trainables[i].value, error);
+    for (size_t i = 0; i < t->count && !status; i++) status = add_learnt(&out, &t->trainables[i], error);
     if (!status && !(to->path = sn_path_join(folder, "mm_projector.bin"))) status = sn_fail_memory(error);
     if (!status) status = write_checked(to->path, &out, true, error);
     finish(&out);

@@ -333,3 +333,15 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
     sn_buf_free(&text);
     return hash;
 }
+
+uint64_t sn_recipe_hash_but_rates(const sn_recipe *r) {
+    sn_recipe rest = *r;
+    sn_recipe_group *groups = sn_alloc(r->train_count + 1, sizeof *groups);
+    if (!groups) return 0;
+    for (unsigned i = 0; i < r->train_count; i++) groups[i] = (sn_recipe_group){.pattern = r->train[i].pattern};
+    rest.train = groups, rest.schedule = (sn_schedule){0};
+    rest.optimizer.lr = rest.optimizer.connector_lr = rest.optimizer.weight_decay = rest.optimizer.max_grad_norm = 0;
+    uint64_t hash = sn_recipe_hash(&rest);
+    sn_free(groups);
+    return hash;
+}

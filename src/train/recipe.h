@@ -111,7 +111,8 @@ typedef struct sn_recipe {
     double broken_share;    /* of SN_BROKEN_FEW; 0 = 0.01 */
     unsigned workers;       /* threads that load samples; 0 = a quarter of the processors */
     sn_recipe_save save;
-    char *file; /* the recipe's own path, for errors */
+    char *file;     /* the recipe's own path, for errors */
+    bool new_rates; /* no word of the file: a checkpoint of the same recipe with other rates is gone on from */
 } sn_recipe;
 
 /* Reads and checks a recipe; `set` are overrides "optimizer.lr=1e-4". A word that is not known is an error with its line.
@@ -127,5 +128,7 @@ int sn_recipe_line_of(const sn_recipe *recipe, const char *word);
 
 /* What identifies a run: everything that changes its numbers. A checkpoint of another recipe is refused. */
 uint64_t sn_recipe_hash(const sn_recipe *recipe);
+/* The same without what may change in the middle of a run: learning rates, decay, clipping, schedule. */
+uint64_t sn_recipe_hash_but_rates(const sn_recipe *recipe);
 
 #endif

@@ -104,8 +104,10 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
     if (!status) out->trainer.recompute = r->recompute;
     if (!status) status = sn_share_open(hooks->ranks, &out->trainer, &out->share, error);
     uint64_t hash = sn_recipe_hash(r);
+    out->state.rest = sn_recipe_hash_but_rates(r), out->state.new_rates = r->new_rates;
     if (!status && !fresh) status = sn_checkpoint_read(r->save.folder, &out->trainer, hash, &out->state, &found, error);
     if (!found) out->state.step = 0, out->state.skipped = 0, out->state.recipe = hash;
+    out->kept = out->state.step;
     if (!status) status = sn_data_resume(out, error);
     out->trainer.step = out->state.step;
     status = sn_ranks_agree(hooks->ranks, status, NULL, 0, error);
@@ -119,10 +121,11 @@ sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn
 static sn_status not_finite(sn_training *t, const sn_batch *b, const sn_step_report *report, sn_error *error) {
     sn_error where = {0};
     sn_losses losses = {0};
+    char advice[400] = "there is no checkpoint yet: begin again with a lower optimizer.lr";
+    if (t->kept) snprintf(advice, sizeof advice, "%s/step-%lld stays: with --new-rates a lower optimizer.lr goes on from it", t->recipe->save.folder, (long long)t->kept);
     sn_status found = t->objective->gradients(t, b, true, &losses, &where);
     if (sn_ranks_agree(t->hooks.ranks, found, NULL, 0, &where) == SN_OK) where = (sn_error){0};
-    return sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g%s%s; the last checkpoint stays; a lower optimizer.lr may help", (long long)t->state.step + 1,
-                   report->loss.total, report->grad_norm, where.message[0] ? "; " : "", where.message);
+    return sn_fail(error, SN_ERROR_NUMERIC, "step %lld: the loss is %g and the gradient's norm %g%s%s; %s", (long long)t->state.step + 1, report->loss.total, report->grad_norm, where.message[0] ? "; " : "", where.message, advice);
 }
 
 /* The present step's samples, on all processes or on none. */
@@ -230,6 +233,7 @@ static sn_status step_and_save(sn_training *t, sn_metrics *metrics, sn_timeline 
         status = sn_checkpoint_write(r->save.folder, &t->trainer, t->share, &t->state, r->save.keep, error);
         if (!status && first && t->state.step < t->steps) status = sn_metrics_report(metrics, r->save.folder, error);
         status = sn_ranks_agree(ranks, status, NULL, 0, error);
+        if (!status) t->kept = t->state.step;
         *saved = sn_seconds();
     }
     if (!status && t->hooks.timeline) status = sn_timeline_add(timeline, t, &report, began, t->hooks.timeline, error);

@@ -68,6 +68,7 @@ typedef struct sn_training {
     sn_loader *loader; /* started by the first step */
     sn_mixture ahead;  /* where the loader is */
     int64_t samples, steps;
+    int64_t kept; /* the step of the last checkpoint; 0 = there is none */
     sn_training_state state;
     sn_run_hooks hooks;
 } sn_training;

@@ -36,8 +36,18 @@ static sn_status add_trainable(sn_trainer *out, sn_store_entry *e, const sn_lear
 
 typedef struct batch {
     const sn_trainer *trainer;
-    int64_t tokens, rows, pictures, media;
+    int64_t tokens, rows, pictures, media, marks; /* marks: tokens whose row of the table learns */
 } batch;
+
+static const char rows_name[] = "decoder.embed.rows";
+
+/* The rows of the token table that learn alone, or NULL. */
+static const sn_trainable *learnt_rows(const sn_trainer *t) {
+    for (size_t i = 0; i < t->count; i++)
+        if (t->trainables[i].rows) return &t->trainables[i];
+    return NULL;
+}
+
 
 static bool learns_here(const sn_trainer *t, const char *name) {
     for (size_t i = 0; i < t->count; i++)
@@ -80,6 +90,11 @@ static void build(sn_graph *g, const void *context) {
         if (b->media) lora->picture_keys = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->pictures, 2));
     }
     sn_tensor x = m->lm.embed(g, m->lm.config, ids);
+    if (b->marks) {
+        sn_tensor rows = sn_param(g, rows_name, learnt_rows(b->trainer)->entry->weight.shape, SN_INIT_ZERO);
+        sn_tensor which = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->marks)), places = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->marks));
+        x = sn_scatter_rows(g, x, sn_gather_rows(g, rows, which), places);
+    }
     if (b->media) {
         sn_tensor pixels = sn_input(g, SN_TYPE_F32, SN_SHAPE(b->pictures, 3, m->image_size, m->image_size));
         sn_tensor at = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->media)), from = sn_input(g, SN_TYPE_I32, SN_SHAPE(b->media));
@@ -104,7 +119,7 @@ static sn_status find_media_only(sn_trainer *t, sn_error *error) {
     sn_lora_begin(g, &t->lora);
     sn_lm_parameters(g, &t->model->lm);
     for (size_t i = 0; i < t->count; i++) {
-        bool found = false;
+        bool found = t->trainables[i].rows != NULL; /* they stand where the table does */
         for (size_t p = 0; p < g->num_params; p++) {
             if (strcmp(g->params[p].name, t->trainables[i].entry->name) != 0) continue;
             found = true, t->trainables[i].depth = (int64_t)(t->count * p); /* the token table is the first, what pictures go through follows */
@@ -125,19 +140,29 @@ static bool part_of(const char *const *parts, size_t most, const char *name) {
     return false;
 }
 
-/* Rows of the token table that the stage trains beside its patterns: LLaVA's <im_start>, <im_end>. */
+/* Rows of the token table that the stage trains beside its patterns (LLaVA's <im_start>, <im_end>): a parameter of their own,
+ * so that nothing is kept or computed for the rest of the table. */
 static sn_status add_rows(sn_trainer *out, sn_error *error) {
     int32_t ids[16];
     int n = out->stage->rows ? out->stage->rows(out->model, ids, 16) : 0;
-    sn_store_entry *table = n ? sn_store_find(out->model->store, "decoder.embed.weight") : NULL;
+    sn_store *store = out->model->store;
+    sn_store_entry *table = n ? sn_store_find(store, "decoder.embed.weight") : NULL;
     for (size_t i = 0; i < out->count; i++)
         if (out->trainables[i].entry == table) return SN_OK; /* it learns whole */
     if (!table) return SN_OK;
+    if (!sn_store_find(store, "decoder.head.weight"))
+        return sn_fail(error, SN_ERROR_SUPPORT, "%s: is the head, too, so that rows of it do not learn alone; name it in `train` to teach it whole", table->published);
+    int64_t columns = table->weight.columns;
     int32_t *rows = sn_arena_alloc(out->arena, (size_t)n, sizeof *rows);
-    if (!rows) return sn_fail_memory(error);
+    char *published = sn_arena_format(out->arena, "%s (rows)", table->published);
+    if (!rows || !published) return sn_fail_memory(error);
     memcpy(rows, ids, (size_t)n * sizeof *rows);
-    sn_status status = add_trainable(out, table, NULL, error);
-    out->trainables[out->count - 1].rows = rows, out->trainables[out->count - 1].num_rows = n;
+    sn_status status = sn_store_add_fresh(store, rows_name, published, SN_SHAPE(n, columns), SN_INIT_ZERO, 0, error);
+    if (!status) status = sn_weight_ready(&table->weight, error);
+    sn_store_entry *own = status ? NULL : sn_store_find(store, rows_name);
+    for (int k = 0; k < n && own; k++) sn_weight_row_floats(&table->weight, rows[k], (float *)own->weight.owned + k * columns);
+    if (!status) status = add_trainable(out, own, NULL, error);
+    if (!status) out->trainables[out->count - 1].table = table, out->trainables[out->count - 1].rows = rows, out->trainables[out->count - 1].num_rows = n;
     return status;
 }
 
@@ -196,9 +221,9 @@ int64_t sn_sample_learnt(const sn_sample *s) {
 typedef struct packed {
     sn_arena *arena;
     batch batch;
-    int32_t *ids, *positions, *labels, *starts, *at, *from, *token_keys, *picture_keys;
+    int32_t *ids, *positions, *labels, *starts, *at, *from, *token_keys, *picture_keys, *which, *marks;
     float *weights, one;
-    const void *inputs[11];
+    const void *inputs[13];
     const char **names; /* of the results: the loss, then the gradients */
 } packed;
 
@@ -224,13 +249,14 @@ static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_er
     if (!(pass->count > 0)) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %d samples", n);
     batch *b = &p->batch;
     for (int i = 0; i < n; i++) b->tokens += (int64_t)pass->samples[i].ids.count;
-    int32_t **arrays[] = {&p->ids, &p->positions, &p->labels, &p->starts, &p->at, &p->from};
+    int32_t **arrays[] = {&p->ids, &p->positions, &p->labels, &p->starts, &p->at, &p->from, &p->which, &p->marks};
     size_t most = (size_t)(b->tokens > n ? b->tokens : n) + 1;
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         if (!(*arrays[i] = sn_arena_alloc(p->arena, most, sizeof(int32_t)))) return sn_fail_memory(error);
     p->weights = sn_arena_alloc(p->arena, most, sizeof *p->weights);
     p->names = sn_arena_alloc(p->arena, t->count + 1, sizeof *p->names);
     if (!p->weights || !p->names) return sn_fail_memory(error);
+    const sn_trainable *learnt = learnt_rows(t);
     int64_t at = 0, first_row = 0; /* of the sample's pictures among all rows */
     for (int i = 0; i < n; i++) {
         const sn_sample *s = &pass->samples[i];
@@ -239,6 +265,8 @@ static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_er
             int32_t id = s->ids.data[j];
             p->ids[at] = id < 0 ? 0 : id, p->positions[at] = (int32_t)j;
             if (id < 0) p->from[b->media] = (int32_t)(first_row - 1 - id), p->at[b->media++] = (int32_t)at;
+            for (int k = 0; learnt && k < learnt->num_rows; k++)
+                if (learnt->rows[k] == id) p->which[b->marks] = k, p->marks[b->marks++] = (int32_t)at;
             p->labels[at] = j + 1 < s->ids.count ? s->labels.data[j + 1] : -100; /* each position predicts the next */
             p->weights[at] = p->labels[at] >= 0 ? (float)(1 / pass->count) : 0;
         }
@@ -250,7 +278,7 @@ static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_er
         if (!(p->names[i + 1] = sn_arena_format(p->arena, "grad.%s", t->trainables[i].entry->name))) return sn_fail_memory(error);
     sn_status status = add_keys(t, pass, p, error);
     const bool drops = p->token_keys != NULL, media = b->media > 0;
-    const struct { bool there; const void *data; } all[] = {{true, p->ids}, {true, p->positions}, {true, p->starts}, {true, p->labels}, {true, p->weights}, {drops, p->token_keys}, {drops && media, p->picture_keys},
+    const struct { bool there; const void *data; } all[] = {{true, p->ids}, {true, p->positions}, {true, p->starts}, {true, p->labels}, {true, p->weights}, {drops, p->token_keys}, {drops && media, p->picture_keys}, {b->marks > 0, p->which}, {b->marks > 0, p->marks},
                                                              {media, pass->pixels}, {media, p->at}, {media, p->from}, {true, &p->one}};
     for (size_t i = 0, n_inputs = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].there) p->inputs[n_inputs++] = all[i].data; /* in the order in which the graph takes them */
@@ -258,18 +286,8 @@ static sn_status pack(const sn_trainer *t, const sn_pass *pass, packed *p, sn_er
 }
 
 static sn_status program_of(const sn_trainer *t, const batch *b, const char *const *names, sn_program **out, sn_error *error) {
-    sn_program_key key = {.owner = t, .part = "train", .a = b->tokens, .b = b->rows, .c = (b->media << 20) + b->pictures};
+    sn_program_key key = {.owner = t, .part = "train", .a = b->tokens, .b = b->rows | b->marks << 32, .c = (b->media << 20) + b->pictures};
     return sn_engine_program(t->model->engine, &key, build, b, t->model->store, names, (int)t->count + 1, out, error);
-}
-
-/* Rows of a table that do not learn get no gradient. */
-static void mask_rows(const sn_trainable *t, float *gradient) {
-    int64_t columns = t->entry->weight.columns;
-    for (int64_t r = 0; r < t->entry->weight.rows && t->rows; r++) {
-        bool learns = false;
-        for (int k = 0; k < t->num_rows; k++) learns |= t->rows[k] == r;
-        if (!learns) memset(gradient + r * columns, 0, (size_t)columns * sizeof *gradient);
-    }
 }
 
 typedef struct taker {
@@ -278,12 +296,11 @@ typedef struct taker {
     bool add;
 } taker;
 
-/* A gradient of the pass is there: what does not learn is left out, what came before is added. */
+/* A gradient of the pass is there: what came before is added. */
 static void take_gradient(void *context, int result) {
     const taker *k = context;
     if (result < k->first) return;
     sn_trainable *t = &k->trainer->trainables[result - k->first];
-    mask_rows(t, k->add ? t->pass : t->gradient);
     for (int64_t j = 0; k->add && j < t->count; j++) t->gradient[j] += t->pass[j];
     if (k->trainer->on_gradient) k->trainer->on_gradient(k->trainer->listener, (size_t)(result - k->first));
 }
@@ -359,19 +376,6 @@ double sn_trainer_squares(const sn_trainer *t) {
 
 double sn_trainer_norm(const sn_trainer *t) { return sqrt(sn_trainer_squares(t)); }
 
-/* A table of which a few rows learn: the others do not even decay. */
-static void update_rows(sn_trainable *p, const sn_optimizer_options *o, double lr, double decay, float clip) {
-    int64_t columns = p->entry->weight.columns, own_end = p->own_first + p->own_count;
-    for (int k = 0; k < p->num_rows; k++) {
-        int64_t at = p->rows[k] * columns, end = at + columns < own_end ? at + columns : own_end;
-        if (at < p->own_first) at = p->own_first;
-        if (at >= end) continue;
-        sn_moments row = {p->moments.m + (at - p->own_first), p->moments.v + (at - p->own_first), p->moments.updates};
-        sn_optimizer_step(o, lr, decay, clip, p->value + at, p->gradient + at, end - at, &row);
-    }
-    p->moments.updates++;
-}
-
 void sn_trainer_update(sn_trainer *t, const sn_optimizer_options *o, double factor, double norm) {
     float clip = sn_clip_factor(o, norm);
     t->step++;
@@ -382,8 +386,7 @@ void sn_trainer_update(sn_trainer *t, const sn_optimizer_options *o, double fact
         double lr = p->group && p->group->lr >= 0 ? p->group->lr : connector && o->connector_lr > 0 ? o->connector_lr : o->lr;
         /* biases and norms do not decay, as in Hugging Face's Trainer, unless a pattern says so */
         double decay = p->group && p->group->weight_decay >= 0 ? p->group->weight_decay : p->entry->weight.shape.rank > 1 ? o->weight_decay : 0;
-        if (p->rows) update_rows(p, o, lr * factor, decay, clip);
-        else sn_optimizer_step(o, lr * factor, decay, clip, p->value + p->own_first, p->gradient + p->own_first, p->own_count, &p->moments);
+        sn_optimizer_step(o, lr * factor, decay, clip, p->value + p->own_first, p->gradient + p->own_first, p->own_count, &p->moments);
     }
 }
 

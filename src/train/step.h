@@ -15,7 +15,8 @@ typedef struct sn_trainable {
     float *pass; /* gradient of one pass, where several are added up */
     int64_t own_first, own_count; /* the values that this process moves: all, unless several share the work (train/share.h) */
     sn_moments moments; /* of those */
-    const int32_t *rows; /* only these rows learn (new tokens of a table); NULL = all */
+    sn_store_entry *table; /* the values are these rows of that table, the only ones that learn (new tokens); NULL = a whole parameter */
+    const int32_t *rows;
     int num_rows;
     int64_t depth; /* the later a forward pass asks for it, the sooner a backward pass has its gradient */
     bool by_media; /* reached through pictures only: a step of texts leaves it alone */

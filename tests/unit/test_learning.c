@@ -194,6 +194,10 @@ static void test_marks(void **state) {
     static const sn_run_hooks none = {0};
     assert_ok(sn_recipe_read(in(p, p->path, "recipe.yaml"), NULL, 0, &r, &p->error), p->error);
     assert_ok(sn_training_open(r, 1, true, &none, &t, &p->error), p->error);
+    const sn_trainable *rows = &t.trainer.trainables[t.trainer.count - 1]; /* two rows are kept, not the table */
+    assert_int_equal(rows->count, 2 * 40);
+    const float *begin = find_tensor(all, tables[0])->data;
+    assert_memory_equal(rows->value, begin + 600 * 40, 2 * 40 * sizeof(float));
     assert_ok(sn_training_run(&t, &out, &p->error), p->error);
     sn_training_close(&t);
     sn_recipe_free(r);

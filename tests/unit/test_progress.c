@@ -28,6 +28,11 @@ static void test_going_on(void **state) {
     for (int i = 0; i < 100; i++) sn_progress_had(&p);
     sn_progress_line(&p, 110, 10, line);
     assert_string_equal(line, "questions 110 of 200 (55 %), 1 q/s, 1:30 left");
+    assert_float_equal(sn_progress_left(&p, 110, 10), 90, 1e-9);
+    assert_float_equal(sn_progress_left(&p, 100, 10), -1, 0);
+    p.note = "loss 2.5";
+    sn_progress_line(&p, 110, 10, line);
+    assert_string_equal(line, "questions 110 of 200 (55 %), 1 q/s, 1:30 left, loss 2.5");
 }
 
 /* Where there is no terminal nothing is written, however long it takes. */
