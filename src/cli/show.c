@@ -73,13 +73,12 @@ static bool open_small(const char *path, sn_image *out) {
 }
 
 void sn_show_picture(sn_show how, const char *path) {
-    const char *terminal = getenv("TERM");
-    bool kitty = getenv("KITTY_WINDOW_ID") || (terminal && strstr(terminal, "kitty")), sixel = terminal && (strstr(terminal, "sixel") || strstr(terminal, "foot") || strstr(terminal, "mlterm"));
     sn_image image;
     sn_buf text = {0};
     if (how == SN_SHOW_OFF) return;
-    if (how == SN_SHOW_INLINE && (kitty || sixel) && open_small(path, &image)) {
-        if (kitty) add_kitty(&text, &image);
+    sn_terminal_pictures shows = how == SN_SHOW_INLINE ? sn_terminal_shows() : SN_PICTURES_NONE;
+    if (shows && open_small(path, &image)) {
+        if (shows == SN_PICTURES_KITTY) add_kitty(&text, &image);
         else add_sixel(&text, &image);
         sn_image_free(&image);
     }

@@ -6,8 +6,8 @@
 
 typedef enum sn_show { SN_SHOW_OFF, SN_SHOW_PATHS, SN_SHOW_INLINE } sn_show;
 
-/* Prints the path on a line of its own; with INLINE, where the terminal says that it knows kitty's protocol or sixel
- * (KITTY_WINDOW_ID, TERM), the picture itself in front of it. */
+/* Prints the path on a line of its own; with INLINE, where the terminal answers that it knows kitty's protocol or
+ * sixel, the picture itself in front of it. */
 void sn_show_picture(sn_show how, const char *path);
 
 /* Adds a question and its answer to the page and writes it, whole, to the file. Pictures are part of the page. */

@@ -1,13 +1,16 @@
-/* A signal handler, writes that remember how they failed, libedit. */
+/* A signal handler, writes that remember how they failed, what the terminal can show, libedit. */
 #include "cli/terminal.h"
 
 #include "base/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <histedit.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -52,6 +55,45 @@ sn_status sn_print_status(sn_error *error) {
     if (!output_error && (fflush(stdout) != 0 || ferror(stdout))) output_error = errno ? errno : EIO;
     if (!output_error || output_error == EPIPE) return SN_OK;
     return sn_fail(error, SN_ERROR_IO, "standard output: cannot write: %s", strerror(output_error));
+}
+
+/* ---- pictures ---- */
+
+/* What the terminal says to a question, up to its device attributes ("ESC [ ? 62 ; 4 c"), which all terminals have: so one that does not
+ * know the rest of the question ends the wait as well. */
+static void ask_terminal(const char *question, char *answer, size_t capacity) {
+    struct termios before, raw;
+    size_t length = 0;
+    int terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (terminal >= 0 && !tcgetattr(terminal, &before)) {
+        raw = before;
+        raw.c_lflag &= (tcflag_t) ~(ICANON | ECHO);
+        struct pollfd ready = {.fd = terminal, .events = POLLIN};
+        tcsetattr(terminal, TCSANOW, &raw);
+        bool asked = write(terminal, question, strlen(question)) == (ssize_t)strlen(question);
+        while (asked && length + 1 < capacity && poll(&ready, 1, 1000) == 1 && read(terminal, answer + length, 1) == 1) {
+            answer[++length] = 0;
+            const char *attributes = strstr(answer, "\033[?");
+            if (attributes && answer[length - 1] == 'c') break;
+        }
+        tcsetattr(terminal, TCSANOW, &before);
+    }
+    answer[length] = 0;
+    if (terminal >= 0) close(terminal);
+}
+
+sn_terminal_pictures sn_terminal_shows(void) {
+    static bool asked;
+    static sn_terminal_pictures shows;
+    if (asked || !sn_is_terminal(stdout)) return shows;
+    asked = true;
+    char answer[256];
+    ask_terminal("\033_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\033\\\033[c", answer, sizeof answer);
+    const char *attributes = strstr(answer, "\033[?");
+    if (strstr(answer, "\033_Gi=31;OK")) return shows = SN_PICTURES_KITTY;
+    for (const char *at = attributes ? strchr(attributes, ';') : NULL; at; at = strchr(at + 1, ';'))
+        if (at[1] == '4' && (at[2] == ';' || at[2] == 'c')) shows = SN_PICTURES_SIXEL;
+    return shows;
 }
 
 /* ---- lines ---- */

@@ -22,6 +22,10 @@ bool sn_print_text(const char *text, size_t length);
 /* What became of stdout: SN_OK also where a reader has closed the pipe, which is no error of ours. */
 sn_status sn_print_status(sn_error *error);
 
+/* The pictures that the terminal at stdout shows; NONE where stdout is none. The first call asks it, for at most a second. */
+typedef enum sn_terminal_pictures { SN_PICTURES_NONE, SN_PICTURES_SIXEL, SN_PICTURES_KITTY } sn_terminal_pictures;
+sn_terminal_pictures sn_terminal_shows(void);
+
 /* Lines from stdin: with editing and history where stdin and stdout are a terminal, else as they come. */
 typedef struct sn_lines sn_lines;
 sn_status sn_lines_open(const char *prompt, sn_lines **out, sn_error *error);

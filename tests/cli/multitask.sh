@@ -81,6 +81,30 @@ done <text.txt
 grep -q '2.png' answer.json
 "$program" chat made -i "$inputs/2.png" 'What is it?' --threads 1 >/dev/null
 
+# the picture itself, in a terminal that answers that it can show it; one that says nothing holds nobody up for long
+cat >terminal.py <<'END'
+import os, pty, select, sys
+answer, command = sys.argv[1].encode().decode("unicode_escape").encode(), sys.argv[2:]
+process, terminal = pty.fork()
+if not process:
+    os.execv(command[0], command)
+said = b""
+try:
+    while select.select([terminal], [], [], 60)[0]:
+        said += os.read(terminal, 65536)
+        if answer and said.endswith(b"\x1b[c"):
+            os.write(terminal, answer)
+except OSError:
+    pass
+print("kitty" if b"\x1b_Ga=T" in said else "sixel" if b"\x1bPq" in said else "none", b"2.png" in said, os.waitpid(process, 0)[1])
+END
+for terminal in 'kitty \x1b_Gi=31;OK\x1b\\\x1b[?62;c' 'sixel \x1b[?62;4;6c' 'none \x1b[?1;2c' 'none '; do
+  [ "$(python3 terminal.py "${terminal#* }" "$program" chat made -g my.db --pictures inline --threads 1 'the red car[RET]')" = "${terminal%% *} True 0" ] ||
+    { echo "pictures in a terminal: $terminal" >&2; exit 1; }
+done
+"$program" chat made -g my.db --pictures inline --threads 1 'the red car[RET]' >answer.txt
+! grep -q "$(printf '\033')" answer.txt
+
 # taught further from where it stands, in its own layout
 sed 's|^  llm.*|  path: made|;/^  vision/d;/fresh/d;/^train/d;s/folder: made/folder: further/;s/^steps.*/steps: 2/' fromage.yaml >further.yaml
 train further.yaml >/dev/null
