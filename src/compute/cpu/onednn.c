@@ -15,10 +15,12 @@
 enum { CACHED = 128 }; /* primitives that oneDNN keeps */
 
 static dnnl_engine_t engine; /* made once, then constant; NULL where there is none */
+static bool bf16;            /* likewise: CPUID in a virtual machine takes longer than a small product */
 
 static void make_engine(void) {
     sn_cpu cpu = sn_cpu_features();
     if (cpu.level == SN_CPU_PLAIN) return;
+    bf16 = cpu.avx512_bf16 || cpu.amx_bf16;
     if (cpu.level == SN_CPU_AVX2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
     else if (cpu.level == SN_CPU_AVX512) dnnl_set_max_cpu_isa(cpu.avx512_bf16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx512_core_vnni);
     dnnl_set_primitive_cache_capacity(CACHED);
@@ -28,8 +30,7 @@ static void make_engine(void) {
 bool sn_onednn_has(sn_type type) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_engine);
-    sn_cpu cpu = sn_cpu_features();
-    return engine && (type == SN_TYPE_F32 || (type == SN_TYPE_BF16 && (cpu.avx512_bf16 || cpu.amx_bf16)));
+    return engine && (type == SN_TYPE_F32 || (type == SN_TYPE_BF16 && bf16));
 }
 
 /* The product's primitive; `add` as a sum behind it. */
