@@ -11,9 +11,8 @@ A scene is a picture of 112 x 112 with one to four things, each in a quadrant of
 colours. The things are stamps of Debian's tuxpaint-stamps-default (GPL-2). Needs python3-pil and python3-numpy.
 
 FOLDER gets pictures/ and, in LLaVA's conversation format,
-  told.json       scenes described in words and asked about, without a picture: what the language model begins with
   captions.json   one description a picture: LLaVA's stage 1
-  places.json     its things in any order, each with its place
+  places.json     its things in any order, each with its place: what the language model is taught before
   chat.json       questions of all kinds in turns: LLaVA's stage 2
   text.txt        words for the tokenizer
 or, with --names, names.json: what stands in the four quadrants, and nothing else. "four" has four things in every picture;
@@ -203,16 +202,6 @@ def chat(things, scene, rng):
     return turns
 
 
-def told(things, scene, rng):
-    """The same questions about a scene that is described in words."""
-    turns = chat(things, scene, rng)
-    language = rng.choice(LANGUAGES)
-    colour = COLOURS[scene["colour"]][language == "ru"]
-    ground_is = f"The background is {colour}." if language == "en" else f"Фон {colour}."
-    turns[0] = (f"{describe(things, scene, language, rng)[1]} {ground_is} {turns[0][0]}", turns[0][1])
-    return turns
-
-
 def questions(things, scene, rng):
     for language in LANGUAGES:
         present = list(scene["at"].values())
@@ -274,7 +263,7 @@ def make_talk(job):
     language = rng.choice(LANGUAGES)
     places = places_of(THINGS, scene, random.Random(f"places/{seed}/{number}"))
     return {"facts": conversation(number, facts(THINGS, scene, rng)), "places": conversation(number, [("Find.", places)], image), "captions": conversation(number, [describe(THINGS, scene, language, rng)], image),
-            "chat": conversation(number, chat(THINGS, scene, rng), image), "told": conversation(number, told(THINGS, *imagine(number, f"{seed}/told")))}
+            "chat": conversation(number, chat(THINGS, scene, rng), image)}
 
 
 def make_names(job):
@@ -320,7 +309,7 @@ def contents(number, seed, weights=(4, 4, 2, 2)):
 
 def talk(pool, folder, scenes, seed):
     made = pool.map(make_talk, [(folder, n, seed) for n in range(scenes)], chunksize=100)
-    for name in ("told", "captions", "places", "chat"):
+    for name in ("captions", "places", "chat"):
         write(f"{folder}/{name}.json", [scene[name] for scene in made])
     with open(f"{folder}/text.txt", "w", encoding="utf-8") as out:
         for scene in made[:20000]:
