@@ -106,17 +106,29 @@ static json_t *texts_json(char *const *texts, size_t count) {
     return list;
 }
 
+/* Whether the window or --max-tokens took the answer's end; NULL: neither, or the model's answers have none. */
+static const char *cut_by(const chat *c, const sn_turn_result *r) {
+    return r->reply.by_window ? "window" : r->reply.by_length && c->model->query_id < 0 ? "max_tokens" : NULL;
+}
+
 static json_t *result_json(const chat *c, const sn_turn_result *r) {
     const sn_reply *reply = &r->reply;
     json_t *ids = json_array();
     for (size_t i = 0; i < reply->answer.ids.count; i++) json_array_append_new(ids, json_integer(reply->answer.ids.data[i]));
     json_int_t generated = (json_int_t)reply->answer.ids.count, prompt = r->prompt_positions;
-    return json_pack("{s:s%, s:o, s:s, s:s?, s:I, s:{s:I, s:I, s:I, s:I, s:{s:I}}, s:{s:f, s:f, s:f, s:f}, s:o, s:o}", "text", reply->text.data ? reply->text.data : "", reply->text.length,
-                     "generated_ids", ids, "finish_reason", sn_finish_reason(reply), "stopped_by", reply->stopped_by, "seed", (json_int_t)c->options.seed,
+    return json_pack("{s:s%, s:o, s:s, s:s?, s:s?, s:I, s:{s:I, s:I, s:I, s:I, s:{s:I}}, s:{s:f, s:f, s:f, s:f}, s:o, s:o}", "text", reply->text.data ? reply->text.data : "", reply->text.length,
+                     "generated_ids", ids, "finish_reason", sn_finish_reason(reply), "cut_by", cut_by(c, r), "stopped_by", reply->stopped_by, "seed", (json_int_t)c->options.seed,
                      "usage", "prompt_tokens", prompt, "completion_tokens", generated, "total_tokens", prompt + generated, "image_tokens", (json_int_t)r->picture_positions,
                      "prompt_tokens_details", "cached_tokens", (json_int_t)r->cached_positions,
                      "seconds", "load", c->seconds_load, "pictures", r->seconds_pictures, "first_text", r->seconds_first, "total", r->seconds_total, "parts", parts_json(&reply->parts),
                      "left_out", texts_json(reply->parts.left_out, reply->parts.num_left_out));
+}
+
+static void tell_cut(const chat *c, const sn_turn_result *r) {
+    const char *by = cut_by(c, r);
+    if (!by) return;
+    if (!r->reply.by_window) fprintf(stderr, "sensorium: warning: the answer is cut after %zu tokens; --max-tokens allows more\n", r->reply.answer.ids.count);
+    else fprintf(stderr, "sensorium: warning: the answer is cut: the model's window of %lld positions is full, %lld of them the prompt's; a shorter question or a new conversation leaves more for the answer\n", (long long)c->model->lm.max_positions, (long long)r->prompt_positions);
 }
 
 /* Pictures that fit better and could not be shown, and how many are missing because of them. */
@@ -157,6 +169,7 @@ static sn_status ask(chat *c, const char *question, sn_error *error) {
     status = c->json ? print_result(c, &result, error) : SN_OK;
     if (!c->json && !c->closed) sn_print("\n", 1);
     tell_left_out(c, &result.reply.parts);
+    if (!c->json) tell_cut(c, &result);
     for (size_t i = 0; !status && !c->json && !c->closed && i < result.reply.parts.count; i++)
         if (result.reply.parts.items[i].is_picture) sn_show_picture((sn_show)c->show, result.reply.parts.items[i].text);
     if (!status && sn_argument(c->arguments, "html")) status = sn_page_write(sn_argument(c->arguments, "html"), &c->page, question, &result.reply.parts, error);

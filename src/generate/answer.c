@@ -103,6 +103,7 @@ static sn_status finish(listener *l, sn_error *error) {
     if (l->request->model->strip_answer) strip(&out->text);
     out->stopped_by = l->stream.stopped_by;
     out->by_length = !out->cancelled && !out->answer.ended && !out->stopped_by;
+    out->by_window = out->by_length && (int64_t)(l->request->prompt->ids.count + out->answer.ids.count) >= l->request->model->lm.max_positions;
     return out->text.failed || l->stream.text.failed ? sn_fail_memory(error) : SN_OK;
 }
 
@@ -154,7 +155,7 @@ sn_status sn_check_prompt_length(const sn_model *m, const sn_prompt *prompt, sn_
     int64_t positions = (int64_t)prompt->ids.count;
     if (positions < 1) return sn_fail(error, SN_ERROR_INPUT, "the prompt is empty");
     if (positions + 1 <= m->lm.max_positions) return SN_OK;
-    return sn_fail(error, SN_ERROR_INPUT, "the prompt takes %lld positions (%lld of text, %d pictures of %lld), the model's window holds %lld", (long long)positions,
+    return sn_fail(error, SN_ERROR_INPUT, "the prompt takes %lld positions (%lld of text, %d pictures of %lld), the model's window holds %lld, with one at least for the answer: shorten it, or begin a new conversation", (long long)positions,
                    (long long)(positions - prompt->num_media * m->media_positions), prompt->num_media, (long long)m->media_positions, (long long)m->lm.max_positions);
 }
 

@@ -17,6 +17,7 @@ typedef struct sn_reply {
     json_t *stream;      /* the text after each id, where asked for */
     const char *stopped_by; /* a stop string, or NULL */
     bool by_length, cancelled;
+    bool by_window; /* by_length, and more would not have been possible: the model's window is full */
 } sn_reply;
 void sn_reply_free(sn_reply *reply);
 

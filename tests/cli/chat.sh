@@ -18,7 +18,7 @@ check() {
   if [ -z "$pattern" ]; then
     [ ! -s "$here/err" ] || { echo "not ok $name: said: $(cat "$here/err")"; failed=1; return; }
   else
-    [ "$(wc -l <"$here/err")" = 1 ] && grep -q "^sensorium: error: .*$pattern" "$here/err" || { echo "not ok $name: said: $(cat "$here/err")"; failed=1; return; }
+    [ "$(wc -l <"$here/err")" = 1 ] && grep -q "^sensorium: \(error\|warning\): .*$pattern" "$here/err" || { echo "not ok $name: said: $(cat "$here/err")"; failed=1; return; }
   fi
   echo "ok $name"
 }
@@ -29,10 +29,10 @@ check "in Russian" 0 "Синий." "" -- "$program" chat "$demo" --image="$pictu
 url="data:image/png;base64,$(base64 -w0 "$picture")"
 check "a picture on standard input" 0 "Four." "" -- sh -c '"$0" chat "$1" -i - "How many things are there?" <"$2"' "$program" "$demo" "$picture"
 check "a picture in a data URL" 0 "Four." "" -- "$program" chat "$demo" -i "$url" "How many things are there?"
-check "two pictures" 0 - "" -- "$program" chat "$demo" -i "$picture" -i "$demo/scenes/001.png" -n 4 "Describe the picture."
+check "two pictures" 0 - "cut after 4 tokens; --max-tokens allows more" -- "$program" chat "$demo" -i "$picture" -i "$demo/scenes/001.png" -n 4 "Describe the picture."
 check "a stop string" 0 "I see a lark at the top left," "" -- "$program" chat "$demo" -i "$picture" --stop " a peng" "Describe the picture."
 check "beams" 0 "Four." "" -- "$program" chat "$demo" -i "$picture" --beams 3 "How many things are there?"
-check "a question that begins with a dash" 0 - "" -- "$program" chat -n 2 "$demo" -- "-x"
+check "a question that begins with a dash" 0 - "cut after 2 tokens" -- "$program" chat -n 2 "$demo" -- "-x"
 check "help" 0 - "" -- "$program" chat --help
 grep -q "sensorium chat models/demo -i" "$here/out" && grep -q -- "--alpha white|drop" "$here/out" || { echo "not ok help names what there is"; failed=1; }
 check "version" 0 - "" -- "$program" --version
@@ -58,7 +58,7 @@ check "a data URL without data" 1 "" "data URL: found no comma" -- "$program" ch
 check "a data URL of something else" 1 "" "data URL: byte 22: found a character" -- "$program" chat "$demo" -i "data:image/png;base64,<svg>" x
 check "not a picture" 1 "" "not a picture" -- "$program" chat "$demo" -i "$demo/config.json" x
 check "not UTF-8" 1 "" "UTF-8" -- "$program" chat "$demo" "$(printf '\377')"
-check "too long" 1 "" "window holds 1024" -- "$program" chat "$demo" "$(printf '%04000d' 0)"
+check "too long" 1 "" "window holds 1024.*shorten it, or begin a new conversation" -- "$program" chat "$demo" "$(printf '%04000d' 0)"
 check "a full disk" 1 - "standard output: cannot write" -- sh -c '"$0" chat "$1" -i "$2" "How many things are there?" >/dev/full' "$program" "$demo" "$picture"
 check "a reader that leaves" 0 "I" "" -- sh -c '"$0" chat "$1" -i "$2" "Describe the picture." | head -c 1' "$program" "$demo" "$picture"
 
@@ -92,5 +92,13 @@ check "a place that cannot be written" 1 "" "$here/none/x.json" -- sh -c '"$0" c
 check "as JSON" 0 - "" -- "$program" chat "$demo" -i "$picture" --json "How many things are there?"
 grep -q '"text": "Four.", "generated_ids": \[471, 1106, 2\], "finish_reason": "stop"' "$here/out" && grep -q '"image_tokens": 64' "$here/out" ||
   { echo "not ok as JSON: $(cat "$here/out")"; failed=1; }
+
+# an answer that is cut says by what, and what to do: by the window, which a long question nearly fills, or by --max-tokens
+sevens() { head -c "$1" /dev/zero | tr '\0' 7; }
+check "cut by the window" 0 - "the answer is cut: the model's window of 1024 positions is full, 1008 of them the prompt's; a shorter question or a new conversation" -- "$program" chat "$demo" "$(sevens 990)"
+check "cut by the window, as JSON" 0 - "" -- "$program" chat "$demo" --json "$(sevens 1000)"
+grep -q '"finish_reason": "length", "cut_by": "window"' "$here/out" && grep -q '"total_tokens": 1024' "$here/out" || { echo "not ok cut by the window, as JSON: $(cat "$here/out")"; failed=1; }
+check "cut by --max-tokens, as JSON" 0 - "" -- "$program" chat "$demo" -n 2 --json -i "$picture" "Describe the picture."
+grep -q '"finish_reason": "length", "cut_by": "max_tokens"' "$here/out" || { echo "not ok cut by --max-tokens, as JSON: $(cat "$here/out")"; failed=1; }
 
 exit $failed
