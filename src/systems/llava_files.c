@@ -404,6 +404,7 @@ sn_status sn_llava_open(sn_model *m, const sn_model_files *files, sn_error *erro
     json_t *llm_config = NULL, *config = NULL;
     bool is_hf = false;
     sn_status status = sort_files(files, &r, error);
+    if (!status && r.connector && sn_folder_holds(r.connector, "mm_projector.bin") && !(r.connector = sn_arena_format(m->arena, "%s/mm_projector.bin", r.connector))) status = sn_fail_memory(error);
     if (!status) status = read_configs(&r, &config, &llm_config, error);
     if (!status) status = refuse_later_kinds(config, error);
     if (!status) status = tell_layout(m, &r, config, &is_hf, error);

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/map.h"
+#include "systems/parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -99,6 +100,8 @@ static sn_status explain_unknown(const char *path, sn_error *error) {
     if (sn_is_directory(path)) {
         if ((status = sn_model_json(path, "config.json", &config, error))) return status;
         const char *type = sn_json_string(config, "model_type");
+        if (!config && sn_folder_holds(path, "state.json") && sn_folder_holds(path, "parameters.safetensors"))
+            return sn_fail(error, SN_ERROR_INPUT, "%s: a checkpoint that `sensorium train` goes on from, not a model: `sensorium train RECIPE --export` leaves the newest one of a run as its result", path);
         status = config ? sn_fail(error, SN_ERROR_SUPPORT, "%s/config.json: model_type: found %s, which is none of the systems; `--system` says what it is", path, type ? type : "nothing")
                         : sn_fail(error, SN_ERROR_INPUT, "%s: not recognised as any of the systems: found no config.json that names one", path);
         json_decref(config);

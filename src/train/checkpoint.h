@@ -36,6 +36,7 @@ sn_status sn_checkpoint_read(const char *folder, sn_trainer *trainer, uint64_t r
 typedef struct sn_export {
     bool adapter, merged; /* of low-rank updates */
     const char *base;     /* the folder they belong to: named in adapter_config.json, its config.json is copied */
+    const char *folders[4], *connector; /* what the authors' layout was opened from, or NULL: it describes the result; later ones win */
     char *path;           /* what was written (sn_free) */
     double lost;          /* share of the merged update that rounding to the stored type lost */
 } sn_export;

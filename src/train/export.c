@@ -106,6 +106,30 @@ static sn_status add_learnt(outgoing *out, const sn_trainable *p, sn_error *erro
     return SN_OK;
 }
 
+/* The config.json of a folder that has one. */
+static sn_status copy_config(const char *from, const char *folder, sn_error *error) {
+    char *source = from ? sn_path_join(from, "config.json") : NULL, *to = sn_path_join(folder, "config.json"), *bytes = NULL;
+    size_t length = 0;
+    sn_status status = source && sn_is_file(source) ? sn_read_file(source, 16 << 20, &bytes, &length, error) : SN_OK;
+    if (!status && bytes) status = to ? sn_write_file(to, bytes, length, error) : sn_fail_memory(error);
+    sn_free(bytes);
+    sn_free(source);
+    sn_free(to);
+    return status;
+}
+
+/* What makes weights a model that opens: configuration and tokenizer; beside a projector the configuration alone. The one
+ * beside the projector that a run began with says what that is. */
+static sn_status copy_description(const char *folder, const sn_export *to, bool whole, sn_error *error) {
+    sn_status status = SN_OK;
+    for (size_t i = 0; i < sizeof to->folders / sizeof *to->folders && !status; i++)
+        if (to->folders[i] && sn_is_directory(to->folders[i])) status = whole ? sn_copy_configuration(to->folders[i], folder, error) : copy_config(to->folders[i], folder, error);
+    char *beside = to->connector ? sn_path_parent(to->connector) : NULL;
+    if (!status && beside) status = copy_config(beside, folder, error);
+    sn_free(beside);
+    return status;
+}
+
 static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, sn_export *to, sn_error *error) {
     sn_source *source = t->model->sources[0];
     outgoing out;
@@ -128,6 +152,7 @@ static sn_status export_model(const char *folder, const sn_trainer *t, bool hf, 
     if (!status && !(to->path = sn_path_join(folder, "model.safetensors"))) status = sn_fail_memory(error);
     if (!status) status = write_checked(to->path, &out, false, error);
     to->lost = sn_rounding_lost(&rounding);
+    if (!status && !hf) status = copy_description(folder, to, true, error);
     if (!status && hf && sn_is_directory(source->path)) status = sn_copy_configuration(source->path, folder, error);
     finish(&out);
     return status;
@@ -139,6 +164,7 @@ static sn_status export_connector(const char *folder, const sn_trainer *t, sn_ex
     for (size_t i = 0; i < t->count && !status; i++) status = add_learnt(&out, &t->trainables[i], error);
     if (!status && !(to->path = sn_path_join(folder, "mm_projector.bin"))) status = sn_fail_memory(error);
     if (!status) status = write_checked(to->path, &out, true, error);
+    if (!status) status = copy_description(folder, to, false, error);
     finish(&out);
     return status;
 }
@@ -233,18 +259,6 @@ static sn_status write_adapter_config(const char *folder, const sn_trainer *t, c
                       error);
 }
 
-/* The base's config.json beside the adapter: it says that this is LLaVA. */
-static sn_status copy_config(const char *base, const char *folder, sn_error *error) {
-    char *from = base ? sn_path_join(base, "config.json") : NULL, *to = sn_path_join(folder, "config.json"), *bytes = NULL;
-    size_t length = 0;
-    sn_status status = from && sn_is_file(from) ? sn_read_file(from, 16 << 20, &bytes, &length, error) : SN_OK;
-    if (!status && bytes) status = to ? sn_write_file(to, bytes, length, error) : sn_fail_memory(error);
-    sn_free(bytes);
-    sn_free(from);
-    sn_free(to);
-    return status;
-}
-
 static sn_status export_adapter(const char *folder, const sn_trainer *t, sn_export *to, sn_error *error) {
     outgoing updates, rest;
     char *place = sn_path_join(folder, "adapter"), *model = place ? sn_path_join(place, "adapter_model.safetensors") : NULL, *others = place ? sn_path_join(place, "non_lora_trainables.bin") : NULL;
@@ -261,7 +275,7 @@ static sn_status export_adapter(const char *folder, const sn_trainer *t, sn_expo
     if (!status) status = write_checked(model, &updates, false, error);
     if (!status && rest.count) status = write_checked(others, &rest, true, error);
     if (!status) status = write_adapter_config(place, t, to->base, error);
-    if (!status) status = copy_config(to->base, place, error);
+    if (!status) status = copy_config(to->base, place, error); /* it says that this is LLaVA */
     finish(&updates);
     finish(&rest);
     sn_free(model);
