@@ -385,6 +385,7 @@ static sn_status run_train_step(sn_tracer *t) {
     for (int i = 0; i < n && !status; i++) {
         status = t->model->system->sample(t->model, conversation ? conversation : "v1", json_array_get(batch, (size_t)i), &samples[i], t->error);
         if (status) break;
+        for (size_t k = 0; k < samples[i].labels.count && samples[i].uneven; k++) samples[i].labels.data[k] = -100;
         if ((int64_t)samples[i].ids.count > window) samples[i].ids.count = samples[i].labels.count = (size_t)window;
         for (int k = 0; k < samples[i].num_media && !status; k++) {
             if (pictures == SN_MAX_MEDIA) status = sn_fail(t->error, SN_ERROR_INPUT, "request.json: more than %d pictures in a batch", SN_MAX_MEDIA);

@@ -42,7 +42,7 @@ static void on_end(int number) {
 typedef struct view {
     bool terminal, json, dry, first; /* first: rank 0, which speaks for all */
     const char *folder;
-    int64_t skipped, samples, saved; /* samples: of those listed; saved: the step of the last checkpoint, 0 = none */
+    int64_t skipped, cut, samples, saved; /* samples: of those listed; saved: the step of the last checkpoint, 0 = none */
     sn_progress progress; /* on a terminal, which gets whole lines for checkpoints only */
     char note[40];
 } view;
@@ -79,6 +79,12 @@ static void on_skip(void *context, const char *sample, const char *why) {
     sn_progress_end(&v->progress);
     if (v->skipped++ < 20) fprintf(stderr, "sensorium: sample %s is skipped: %s\n", sample, why);
     if (v->skipped == 20) fputs("sensorium: further skipped samples are only counted\n", stderr);
+}
+
+static void on_cut(void *context, const char *sample, const char *how) {
+    view *v = context;
+    if (v->cut++ < 20) fprintf(stderr, "sensorium: sample %s is cut: %s\n", sample, how);
+    if (v->cut == 20) fputs("sensorium: further cut samples are only counted\n", stderr);
 }
 
 /* Of a dry run the first samples are listed. */
@@ -180,7 +186,7 @@ static sn_status run_recipe(const sn_arguments *a, const sn_recipe *recipe, int 
     bool only_export = sn_argument_given(a, "export"), fresh = sn_argument_given(a, "fresh");
     view v = {.terminal = isatty(1) && sn_ranks_count(ranks) == 1, .json = sn_argument_given(a, "json"), .dry = sn_argument_given(a, "dry-run"), .first = sn_ranks_rank(ranks) == 0, .folder = recipe->save.folder};
     if (only_export && (v.dry || fresh)) return sn_fail(error, SN_ERROR_USAGE, "--export: leaves a checkpoint as the result; --%s does not go with it", v.dry ? "dry-run" : "fresh");
-    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_save = on_save, .on_skip = on_skip, .on_sample = on_sample, .cancel = &cancelled, .ranks = ranks, .timeline = sn_argument(a, "timeline")};
+    sn_run_hooks hooks = {.context = &v, .on_step = on_step, .on_save = on_save, .on_skip = on_skip, .on_cut = on_cut, .on_sample = on_sample, .cancel = &cancelled, .ranks = ranks, .timeline = sn_argument(a, "timeline")};
     sn_training training;
     sn_status status = sn_training_open(recipe, threads, fresh, &hooks, &training, error);
     if (status) return status;

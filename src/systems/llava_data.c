@@ -37,27 +37,26 @@ static size_t count_ids(const sn_model *m, const char *text, size_t length, sn_s
 }
 
 /* preprocess_multimodal: "<image>" is taken out of a turn and put in front, on a line of its own, between
- * <im_start> and <im_end> where the model has these. */
+ * <im_start> and <im_end> where the model has these; each of several, where the published code keeps one. */
 static void put_turn_text(const sn_model *m, const char *value, sn_buf *out) {
     bool wrapped = ((const sn_llava *)m->own)->use_im_start_end;
-    const char *mark = strstr(value, "<image>");
+    int marks = 0;
     sn_buf rest = {0};
     for (const char *at = value; *at;) {
-        if (mark && strncmp(at, "<image>", 7) == 0) at += 7;
+        if (strncmp(at, "<image>", 7) == 0) at += 7, marks++;
         else sn_buf_add(&rest, at++, 1);
     }
     size_t begin = 0, end = rest.length;
-    while (mark && begin < end && isspace((unsigned char)rest.data[begin])) begin++;
-    while (mark && end > begin && isspace((unsigned char)rest.data[end - 1])) end--;
-    if (mark) sn_buf_printf(out, "%s%s", wrapped ? "<im_start><image><im_end>" : "<image>", end > begin ? "\n" : "");
+    while (marks && begin < end && isspace((unsigned char)rest.data[begin])) begin++;
+    while (marks && end > begin && isspace((unsigned char)rest.data[end - 1])) end--;
+    for (int i = 0; i < marks; i++) sn_buf_printf(out, "%s%s", wrapped ? "<im_start><image><im_end>" : "<image>", end > begin || i + 1 < marks ? "\n" : "");
     if (end > begin) sn_buf_add(out, rest.data + begin, end - begin);
     sn_buf_free(&rest);
 }
 
 /* preprocess_v1 and preprocess_llama_2: answers and their </s> are learnt. `sep` stands between question and answer.
- * Lengths of separately encoded pieces are added up as the published code does; where they do not come out, the
- * whole sample is masked. */
-static sn_status mask_rounds(const sn_model *m, const char *text, size_t length, const char *sep, bool adjust, const sn_ids *ids, int32_t *labels, const char **mute, sn_error *error) {
+ * Lengths of separately encoded pieces are added up as the published code does; *uneven: they do not come out. */
+static sn_status mask_rounds(const sn_model *m, const char *text, size_t length, const char *sep, bool adjust, const sn_ids *ids, int32_t *labels, bool *uneven, sn_error *error) {
     sn_status status = SN_OK;
     size_t current = 1, total = 0, sep_length = strlen(sep);
     for (size_t i = 0; i < ids->count; i++) total += ids->data[i] != 0;
@@ -77,10 +76,7 @@ static sn_status mask_rounds(const sn_model *m, const char *text, size_t length,
         at = stop ? stop + 4 : end;
     }
     for (size_t i = current; i < ids->count; i++) labels[i] = IGNORED;
-    if (current != total) {
-        for (size_t i = 0; i < ids->count; i++) labels[i] = IGNORED;
-        *mute = "its rounds, counted one by one, do not add up to the whole, of which the published rule then learns nothing (a stop text or <unk> inside an answer?)";
-    }
+    *uneven = current != total;
     return status;
 }
 
@@ -158,10 +154,12 @@ static void template_text(const sn_model *m, const sn_template *t, const char *c
     sn_prompt_text_free(&rendered);
 }
 
-/* Hugging Face's template writes no </s> between turns, yet an answer ends with it: what is learnt behind each answer is
- * </s>, whatever the text goes on with. ids end with one. */
-static sn_status mask_hf(const sn_model *m, const char *id, const char *const *human, const char *const *answer, size_t turns, const sn_ids *ids, int32_t *labels, sn_error *error) {
-    const sn_template *t = sn_template_find("hf", false);
+/* Answers are learnt as they stand in the one encoding of the whole: between what it shares with the text in front of the answer
+ * and with the text up to its end. Hugging Face's template writes no </s> between turns, yet an answer ends with it: with
+ * `ends`, what is learnt behind each answer is </s>, whatever the text goes on with; ids end with one. An answer that is
+ * empty teaches nothing. */
+static sn_status mask_turns(const sn_model *m, const sn_template *t, bool ends, const char *id, const char *const *human, const char *const *answer, size_t turns, const sn_ids *ids, int32_t *labels,
+                            sn_error *error) {
     sn_status status = SN_OK;
     size_t begin = 0;
     for (size_t i = 0; i < ids->count; i++) labels[i] = IGNORED;
@@ -169,21 +167,39 @@ static sn_status mask_hf(const sn_model *m, const char *id, const char *const *h
         sn_buf text = {0};
         sn_ids prefix = {0};
         template_text(m, t, human, answer, k, &text);
-        status = text.failed ? sn_fail_memory(error) : encode_marked(m, text.data, text.length, ((const sn_llava *)m->own)->one_text, &prefix, error);
-        if (!status && (prefix.count >= ids->count || memcmp(prefix.data, ids->data, prefix.count * sizeof *prefix.data) != 0))
-            status = sn_fail(error, SN_ERROR_INPUT, "sample %s: the tokenizer joins turns: an answer's ids cannot be told apart", id);
-        for (size_t i = begin; k % 2 == 0 && !status && i < prefix.count; i++) labels[i] = ids->data[i];
-        if (k % 2 == 0 && !status) labels[prefix.count] = sn_tokenizer_about(m->tokenizer)->eos;
-        begin = prefix.count;
+        status = text.failed ? sn_fail_memory(error) : encode_marked(m, text.data, text.length, ends && ((const sn_llava *)m->own)->one_text, &prefix, error);
+        size_t end = 0;
+        while (end < prefix.count && end < ids->count - ends && prefix.data[end] == ids->data[end]) end++;
+        if (!status && ends && end < prefix.count) status = sn_fail(error, SN_ERROR_INPUT, "sample %s: the tokenizer joins turns: an answer's ids cannot be told apart", id);
+        bool learns = k % 2 == 0 && answer[k / 2 - 1][0] && !status;
+        for (size_t i = begin; learns && i < end; i++) labels[i] = ids->data[i] < 0 ? IGNORED : ids->data[i];
+        if (learns && ends) labels[end] = sn_tokenizer_about(m->tokenizer)->eos;
+        begin = end;
         sn_ids_free(&prefix);
         sn_buf_free(&text);
     }
     return status;
 }
 
+/* Whether there is an answer with something in it. */
+static bool says_something(const char *const *answer, size_t turns) {
+    for (size_t i = 0; i < turns; i++)
+        if (answer[i][0]) return true;
+    return false;
+}
+
 static const struct mode {
     const char *name, *template, *sep;
 } modes[] = {{"plain", NULL, NULL}, {"v0", NULL, NULL}, {"v1", "vicuna_v1", " ASSISTANT: "}, {"vicuna_v1", "vicuna_v1", " ASSISTANT: "}, {"llava_llama_2", "llava_llama_2", "[/INST] "}, {"hf", "hf", NULL}};
+
+/* By the published rule. An empty answer is written by it as a turn that is still open, and what is uneven is masked whole; both
+ * are learnt here as far as there is something to learn. */
+static sn_status mask_published(const sn_model *m, const struct mode *mode, const char *id, const char *const *human, const char *const *answer, size_t turns, const sn_buf *text, const sn_ids *ids, int32_t *labels,
+                                bool *uneven, sn_error *error) {
+    sn_status status = mask_rounds(m, text->data, text->length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', ids, labels, uneven, error);
+    for (size_t i = 0; i < turns; i++) *uneven |= !answer[i][0];
+    return status || !*uneven ? status : mask_turns(m, sn_template_find(mode->template, false), false, id, human, answer, turns, ids, labels, error);
+}
 
 sn_status sn_llava_sample(const sn_model *m, const char *conversation, const json_t *sample, sn_sample *out, sn_error *error) {
     const char *human[MAX_TURNS], *answer[MAX_TURNS], *id = sn_json_string(sample, "id");
@@ -213,15 +229,9 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     if (!status && marks != out->num_media)
         status = sn_fail(error, SN_ERROR_INPUT, "sample %s: found %d <image> marks in the conversation and %d pictures", id, marks, out->num_media);
     for (size_t i = 0; i < ids.count && !status; i++) labels[i] = ids.data[i] < 0 || (plain && i < 2) ? IGNORED : ids.data[i];
-    if (!status && mode->sep)
-        status = mask_rounds(m, text.data, text.length, mode->sep, !sn_tokenizer_about(m->tokenizer)->legacy && mode->sep[0] == ' ', &ids, labels, &out->mute, error);
-    if (!status && hf) status = mask_hf(m, id, human, answer, turns, &ids, labels, error);
-    /* the published templates write an empty answer as a turn that is still open, whose rounds then do not add up */
-    for (size_t k = 0; k < turns && !status && mode->sep; k++) {
-        if (answer[k][0]) continue;
-        for (size_t i = 0; i < ids.count; i++) labels[i] = IGNORED;
-        out->mute = "an answer is empty";
-    }
+    if (!status && mode->sep) status = mask_published(m, mode, id, human, answer, turns, &text, &ids, labels, &out->uneven, error);
+    if (!status && hf) status = mask_turns(m, sn_template_find("hf", false), true, id, human, answer, turns, &ids, labels, error);
+    if ((mode->sep || hf) && !says_something(answer, turns)) out->mute = "its answers are empty";
     if (!status && !plain && !mode->template) mask_v0(lengths, turns, &ids, labels);
     int32_t row = 0;
     for (size_t i = 0; i < ids.count && !status; i++) {

@@ -44,6 +44,7 @@ typedef struct sn_sample {
     int num_media;
     const char *media[SN_MAX_MEDIA]; /* paths, borrowed */
     const char *mute; /* why nothing of it is learnt, where the system knows; NULL otherwise */
+    bool uneven;      /* the authors' code counts its turns otherwise than it encodes them, and learns nothing of it */
     int64_t place;    /* in its run: what is drawn for one sample differs from what is drawn for another */
 } sn_sample;
 

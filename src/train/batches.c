@@ -88,8 +88,10 @@ static sn_status load_pictures(const sn_training *t, const sn_record *record, co
     return status;
 }
 
+/* The recipe's max_length or the objective's own, as far as the model goes. */
 static int64_t window_of(const sn_training *t) {
-    return t->recipe->max_length ? t->recipe->max_length : t->objective->max_length ? t->objective->max_length : t->model->lm.max_positions;
+    int64_t wanted = t->recipe->max_length ? t->recipe->max_length : t->objective->max_length, most = t->model->lm.max_positions;
+    return wanted && wanted < most ? wanted : most;
 }
 
 /* Ids and labels, cut to the window, and pictures as deep as asked. A sample without anything to learn is one that cannot
@@ -103,6 +105,7 @@ static void load(const sn_training *t, sn_depth depth, sn_loaded *out) {
     if ((out->status = sn_dataset_read(set, (size_t)out->draw.index, depth != SN_DEPTH_FILES, &record, &out->error))) return;
     if ((id = sn_json_string(record.object, "id")) && !(out->id = sn_strdup(id))) out->status = sn_fail_memory(&out->error);
     if (!out->status) out->status = t->model->system->sample(t->model, template, record.object, sample, &out->error);
+    out->whole = (int64_t)sample->ids.count, out->whole_learnt = sn_sample_learnt(sample);
     if (!out->status && (out->cut = sample->ids.count > window)) sample->ids.count = sample->labels.count = window;
     if (!out->status) out->status = load_pictures(t, &record, sn_dataset_images(set), depth, out);
     if (!out->status && (out->mute = (out->learnt = sn_sample_learnt(sample)) == 0))
@@ -112,11 +115,25 @@ static void load(const sn_training *t, sn_depth depth, sn_loaded *out) {
     sn_record_free(&record);
 }
 
+/* What a sample is called: by its id, or its number. */
+static const char *name_of(const sn_loaded *l, char number[64]) {
+    snprintf(number, 64, "number %lld", (long long)l->draw.number);
+    return l->id ? l->id : number;
+}
+
+/* Names a sample whose end is not seen. */
+static void tell_cut(const sn_training *t, const sn_loaded *l) {
+    char number[64], how[200];
+    int64_t kept = (int64_t)l->sample.ids.count;
+    snprintf(how, sizeof how, "%lld of its %lld positions are kept (%s), and %lld of %lld learnt tokens", (long long)kept, (long long)l->whole,
+             kept == t->model->lm.max_positions ? "the model's window" : "max_length", (long long)l->learnt, (long long)l->whole_learnt);
+    if (t->hooks.on_cut) t->hooks.on_cut(t->hooks.context, name_of(l, number), how);
+}
+
 /* Counts and names a sample that is not used. */
 static void skip(sn_training *t, const sn_loaded *l) {
-    char name[64];
-    snprintf(name, sizeof name, "number %lld", (long long)l->draw.number);
-    const char *id = l->id ? l->id : name;
+    char number[64];
+    const char *id = name_of(l, number);
     if (t->skips) json_array_append_new(t->skips, json_pack("[s, s]", id, l->error.message)); /* rank 0 names it, and all count it */
     else if (t->hooks.on_skip) t->hooks.on_skip(t->hooks.context, id, l->error.message);
     t->state.skipped += !t->skips;
@@ -166,7 +183,8 @@ sn_status sn_training_survey(sn_training *t, bool decode, sn_data_report *out, s
         if ((int64_t)l.sample.ids.count > out->longest) out->longest = (int64_t)l.sample.ids.count;
         if (fatal(l.status)) status = sn_fail(error, l.status, "%s", l.error.message);
         else if (l.status) skip(t, &l);
-        else if (t->hooks.on_sample) t->hooks.on_sample(t->hooks.context, l.id, &l.sample, l.learnt);
+        else if (l.cut) tell_cut(t, &l);
+        if (!l.status && t->hooks.on_sample) t->hooks.on_sample(t->hooks.context, l.id, &l.sample, l.learnt);
         sn_loaded_free(&l);
     }
     sn_loader_close(loader);

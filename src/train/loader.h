@@ -15,6 +15,7 @@ typedef struct sn_loaded {
     float *pixels; /* [pictures, 3, H, W], or NULL */
     char *id;      /* or NULL */
     int64_t learnt;
+    int64_t whole, whole_learnt; /* positions, and learnt ones, before its end was cut off */
     bool cut;      /* longer than the window */
     bool mute;     /* whole, but without a learnt token */
 } sn_loaded;

@@ -40,7 +40,6 @@ const sn_objective *sn_objective_find(const sn_training *t, sn_error *error) {
     if (!status && found->contrast && r->batch.micro < r->batch.size && !r->loss.contrast)
         status = sn_fail(error, SN_ERROR_USAGE, "%s: batch.micro: %u of %u samples in a pass: the contrast would see no more than these; make them equal, or say loss: {contrast: micro}",
                          r->file, r->batch.micro, r->batch.size);
-    if (!status && found->contrast && sn_ranks_count(t->hooks.ranks) > 1) status = sn_fail(error, SN_ERROR_SUPPORT, "stage %s: trains in one process", r->stage);
     if (!status && !found->contrast && (r->loss.contrast || r->loss.captioning || r->loss.retrieval || r->loss.joined))
         status = sn_fail(error, SN_ERROR_USAGE, "%s: loss: captioning, retrieval, joined and contrast belong to the stage multitask, not to %s", r->file, r->stage);
     if (!status && found->contrast && sn_ranks_count(t->hooks.ranks) > 1)

@@ -166,7 +166,10 @@ sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
     int64_t skipped = t->state.skipped;
     sn_batch b;
     const sn_mixture_state before = t->state.mixture.state;
+    const sn_run_hooks hooks = t->hooks;
+    t->hooks.on_skip = NULL; /* what is skipped the survey has named */
     sn_status status = load(t, &b, error);
+    t->hooks = hooks;
     t->state.skipped = skipped;
     sn_data_rewind(t, &before);
     if (status) return status;
@@ -204,7 +207,9 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
 /* What the recipe wants of low-rank updates, and the folder that they belong to. */
 static sn_status leave_result(sn_training *t, sn_export *out, sn_error *error) {
     const sn_recipe *r = t->recipe;
-    *out = (sn_export){.adapter = r->lora.export != SN_EXPORT_MERGED, .merged = r->lora.export != SN_EXPORT_ADAPTER, .base = r->model.llm ? r->model.llm : r->model.base ? r->model.base : r->model.path};
+    const sn_recipe_model *m = &r->model;
+    *out = (sn_export){.adapter = r->lora.export != SN_EXPORT_MERGED, .merged = r->lora.export != SN_EXPORT_ADAPTER, .base = m->llm ? m->llm : m->base ? m->base : m->path};
+    if (!t->composed) out->folders[0] = m->base, out->folders[1] = m->llm, out->folders[2] = m->path, out->folders[3] = m->delta, out->connector = m->connector;
     return sn_checkpoint_export(r->save.folder, &t->trainer, out, error);
 }
 

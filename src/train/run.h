@@ -43,6 +43,7 @@ typedef struct sn_run_hooks {
     void (*on_step)(void *context, const sn_step_report *report);
     void (*on_save)(void *context, int64_t step); /* before its checkpoint is written; may be NULL */
     void (*on_skip)(void *context, const char *sample, const char *why);
+    void (*on_cut)(void *context, const char *sample, const char *how); /* of a survey: one that is used, but not to its end; may be NULL */
     void (*on_sample)(void *context, const char *id, const sn_sample *sample, int64_t learnt); /* of a survey; may be NULL */
     const atomic_bool *cancel; /* ends the run after the present step, with a checkpoint */
     /* Processes that train together, or NULL. Each calls everything below, on_step too; rank 0 writes, and names what is skipped. An error
@@ -77,7 +78,7 @@ typedef struct sn_training {
 sn_status sn_training_open(const sn_recipe *recipe, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error);
 void sn_training_close(sn_training *training);
 
-/* One look at every sample without running the model: learnt and dropped ones are counted, dropped ones named. Pictures must
+/* One look at every sample without running the model: learnt, cut and dropped ones are counted, cut and dropped ones named. Pictures must
  * be there; with `decode` each of them is decoded, too. */
 typedef struct sn_data_report {
     int64_t samples, usable, without_labels, broken, learnt, longest;

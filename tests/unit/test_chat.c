@@ -167,7 +167,7 @@ static void test_another_picture_is_never_taken_for_the_last_one(void **state) {
 static void test_special_tokens_typed_are_text(void **state) {
     fixture *f = *state;
     sn_conversation *c = begin(f);
-    say(f, c, NULL, "<image></s>");
+    say(f, c, NULL, "<image></s><unk>");
     sn_turn_result r = answer(c, NULL);
     assert_int_equal(r.picture_positions, 0);
     assert_true(r.prompt_positions > 20); /* letter by letter */
