@@ -32,7 +32,7 @@ sn_status sn_data_open(sn_training *t, sn_error *error) {
     for (unsigned i = 0; i < r->data_count; i++) {
         sn_error inner = {0};
         sn_status status = sn_dataset_open(r->data[i].path, r->data[i].images, &t->sets[i], &inner);
-        if (status) return sn_fail(error, status, "%s: line %d: %s", r->file, sn_recipe_line(r, r->data[i].path), inner.message);
+        if (status) return sn_fail(error, status, "%s: %s%s", r->file, sn_recipe_line_with(r, r->data[i].path).text, inner.message);
         t->num_sets++;
         m->name[i] = r->data[i].path, m->count[i] = (int64_t)sn_dataset_count(t->sets[i]), m->weight[i] = r->data[i].weight ? *r->data[i].weight : 0;
         m->total += m->count[i];

@@ -144,44 +144,125 @@ void sn_recipe_free(sn_recipe *recipe) {
 
 /* ---- overrides ---- */
 
-static const struct override {
-    const char *name;
-    size_t place;
-    char kind; /* r real, u whole number, s text */
-} overrides[] = {
-    {"optimizer.lr", offsetof(sn_recipe, optimizer.lr), 'r'}, {"optimizer.weight_decay", offsetof(sn_recipe, optimizer.weight_decay), 'r'},
-    {"optimizer.max_grad_norm", offsetof(sn_recipe, optimizer.max_grad_norm), 'r'}, {"optimizer.connector_lr", offsetof(sn_recipe, optimizer.connector_lr), 'r'},
-    {"optimizer.momentum", offsetof(sn_recipe, optimizer.momentum), 'r'}, {"lora.r", offsetof(sn_recipe, lora.r), 'u'}, {"lora.alpha", offsetof(sn_recipe, lora.alpha), 'r'}, {"lora.dropout", offsetof(sn_recipe, lora.dropout), 'r'}, {"save.minutes", offsetof(sn_recipe, save.minutes), 'r'},
-    {"schedule.warmup_ratio", offsetof(sn_recipe, schedule.warmup_ratio), 'r'}, {"schedule.warmup_steps", offsetof(sn_recipe, schedule.warmup_steps), 'u'}, {"schedule.steps", offsetof(sn_recipe, schedule.steps), 'u'}, {"batch.size", offsetof(sn_recipe, batch.size), 'u'}, {"batch.micro", offsetof(sn_recipe, batch.micro), 'u'},
-    {"workers", offsetof(sn_recipe, workers), 'u'}, {"broken_share", offsetof(sn_recipe, broken_share), 'r'},
-    {"epochs", offsetof(sn_recipe, epochs), 'u'}, {"steps", offsetof(sn_recipe, steps), 'u'}, {"max_length", offsetof(sn_recipe, max_length), 'u'}, {"seed", offsetof(sn_recipe, seed), 'u'},
-    {"save.folder", offsetof(sn_recipe, save.folder), 's'}, {"save.every", offsetof(sn_recipe, save.every), 'u'}, {"save.keep", offsetof(sn_recipe, save.keep), 'u'},
-    {"model.path", offsetof(sn_recipe, model.path), 's'}, {"model.llm", offsetof(sn_recipe, model.llm), 's'}, {"model.vision", offsetof(sn_recipe, model.vision), 's'},
-    {"stage", offsetof(sn_recipe, stage), 's'}, {"template", offsetof(sn_recipe, template), 's'}};
-
-static sn_status apply(sn_recipe *r, const char *set, sn_error *error) {
-    const char *equal = strchr(set, '=');
-    if (!equal) return sn_fail(error, SN_ERROR_USAGE, "--set %s: expected NAME=VALUE", set);
-    for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++) {
-        const struct override *o = &overrides[i];
-        if (strlen(o->name) != (size_t)(equal - set) || strncmp(o->name, set, strlen(o->name)) != 0) continue;
-        char *end = NULL;
-        void *place = (char *)r + o->place;
-        if (o->kind == 's') {
-            free(*(char **)place);
-            *(char **)place = strdup(equal + 1);
-            return *(char **)place ? SN_OK : sn_fail_memory(error);
+/* The word of a recipe by its path ("optimizer.lr", "data.0.weight"): its schema, and in `place` where its value lies. NULL: there is none. */
+static const cyaml_schema_value_t *find_word(const cyaml_schema_value_t *mapping, char *base, const char *path, void **place) {
+    for (const cyaml_schema_field_t *f = mapping->mapping.fields; f->key; f++) {
+        size_t length = strlen(f->key);
+        if (strncmp(f->key, path, length) != 0 || (path[length] && path[length] != '.')) continue;
+        const cyaml_schema_value_t *value = &f->value;
+        const char *rest = path[length] ? path + length + 1 : NULL;
+        char *at = base + f->data_offset;
+        if (value->type == CYAML_SEQUENCE) {
+            char *end = NULL;
+            unsigned long index = rest ? strtoul(rest, &end, 10) : 0;
+            if (!rest || end == rest || (*end && *end != '.') || index >= *(unsigned *)(base + f->count_offset)) return NULL;
+            value = value->sequence.entry;
+            at = *(char **)at + index * (value->flags & CYAML_FLAG_POINTER ? sizeof(char *) : value->data_size);
+            rest = *end ? end + 1 : NULL;
         }
-        locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-        double number = strtod_l(equal + 1, &end, c);
-        freelocale(c);
-        if (!equal[1] || *end || (o->kind == 'u' && !(number >= 0 && number <= 4294967295.0 && number == (double)(unsigned)number)))
-            return sn_fail(error, SN_ERROR_USAGE, "--set %s: expected a %snumber", set, o->kind == 'u' ? "whole " : "");
-        if (o->kind == 'u') *(unsigned *)place = (unsigned)number;
-        else *(double *)place = number;
+        *place = at;
+        if (value->type == CYAML_MAPPING) return rest ? find_word(value, at, rest, place) : NULL;
+        return rest ? NULL : value;
+    }
+    return NULL;
+}
+
+static sn_status set_number(const cyaml_schema_value_t *word, void *place, const char *text, const char *set, sn_error *error) {
+    char *end = NULL;
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    double number = strtod_l(text, &end, c);
+    freelocale(c);
+    bool whole = word->type == CYAML_UINT, pointer = word->flags & CYAML_FLAG_POINTER;
+    if (!*text || *end || (whole && !(number >= 0 && number <= 4294967295.0 && number == (double)(unsigned)number)))
+        return sn_fail(error, SN_ERROR_USAGE, "--set %s: expected a %snumber", set, whole ? "whole " : "");
+    if (whole) {
+        *(unsigned *)place = (unsigned)number;
         return SN_OK;
     }
-    return sn_fail(error, SN_ERROR_USAGE, "--set %s: there is no such word in a recipe, or it cannot be set here", set);
+    if (pointer && !*(double **)place && !(*(double **)place = malloc(sizeof(double)))) return sn_fail_memory(error);
+    *(pointer ? *(double **)place : (double *)place) = number;
+    return SN_OK;
+}
+
+static sn_status apply(sn_recipe *r, const char *set, sn_error *error) {
+    const char *text = strchr(set, '=');
+    if (!text) return sn_fail(error, SN_ERROR_USAGE, "--set %s: expected NAME=VALUE", set);
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)(text++ - set), set);
+    void *place = NULL;
+    const cyaml_schema_value_t *word = find_word(&schema, (char *)r, name, &place);
+    sn_buf known = {0};
+    if (!word) return sn_fail(error, SN_ERROR_USAGE, "--set %s: there is no such word in a recipe, or it holds other words", set);
+    if (word->type == CYAML_UINT || word->type == CYAML_FLOAT) return set_number(word, place, text, set, error);
+    if (word->type == CYAML_STRING) {
+        free(*(char **)place);
+        *(char **)place = strdup(text);
+        return *(char **)place ? SN_OK : sn_fail_memory(error);
+    }
+    if (word->type == CYAML_BOOL) {
+        *(bool *)place = strcmp(text, "true") == 0;
+        return *(bool *)place || strcmp(text, "false") == 0 ? SN_OK : sn_fail(error, SN_ERROR_USAGE, "--set %s: expected true or false", set);
+    }
+    for (uint32_t i = 0; i < word->enumeration.count; i++) {
+        if (strcmp(text, word->enumeration.strings[i].str) == 0) {
+            *(int *)place = (int)word->enumeration.strings[i].val;
+            sn_buf_free(&known);
+            return SN_OK;
+        }
+        sn_buf_printf(&known, "%s%s", i ? ", " : "", word->enumeration.strings[i].str);
+    }
+    sn_status status = sn_fail(error, SN_ERROR_USAGE, "--set %s: expected one of %s", set, known.data ? known.data : "");
+    sn_buf_free(&known);
+    return status;
+}
+
+/* ---- lines ---- */
+
+static sn_recipe_line line_text(int number) {
+    sn_recipe_line line = {""};
+    if (number) snprintf(line.text, sizeof line.text, "line %d: ", number);
+    return line;
+}
+
+sn_recipe_line sn_recipe_line_with(const sn_recipe *r, const char *text) {
+    char *bytes;
+    size_t length;
+    int line = 0, found = 0;
+    if (sn_read_file(r->file, 1 << 20, &bytes, &length, NULL)) return line_text(0);
+    for (char *at = bytes; at && !found;) {
+        char *next = strchr(at, '\n');
+        if (next) *next++ = 0;
+        line++;
+        char *comment = strstr(at, " #");
+        if (comment) *comment = 0;
+        if (at[0] != '#' && strstr(at, text)) found = line;
+        at = next;
+    }
+    sn_free(bytes);
+    return line_text(found);
+}
+
+/* The line that gives a word ("optimizer.lr") its value. */
+static sn_recipe_line line_of(const sn_recipe *r, const char *word) {
+    char *bytes, part[64];
+    size_t length;
+    const char *dot = strchr(word, '.'), *key = dot ? dot + 1 : word;
+    bool inside = !dot; /* the part that holds the word */
+    int line = 0, found = 0;
+    snprintf(part, sizeof part, "%.*s", dot ? (int)(dot - word) : 0, word);
+    if (sn_read_file(r->file, 1 << 20, &bytes, &length, NULL)) return line_text(0);
+    for (char *at = bytes; at && !found;) {
+        char *next = strchr(at, '\n'), *from = at;
+        if (next) *next++ = 0;
+        line++;
+        bool begins = isalpha((unsigned char)at[0]);
+        if (begins && dot && (inside = strncmp(at, part, strlen(part)) == 0 && at[strlen(part)] == ':')) from = at + strlen(part);
+        for (char *hit = strstr(from, key); hit && inside && (dot || begins); hit = strstr(hit + 1, key))
+            if ((hit == at || (!isalnum((unsigned char)hit[-1]) && hit[-1] != '_')) && hit[strlen(key)] == ':' && !memchr(at, '#', (size_t)(hit - at))) found = line;
+        at = next;
+    }
+    sn_free(bytes);
+    return line_text(found);
 }
 
 /* ---- ranges ---- */
@@ -189,14 +270,12 @@ static sn_status apply(sn_recipe *r, const char *set, sn_error *error) {
 /* The error of a word: its line, where the file gives it. */
 static sn_status refuse(const sn_recipe *r, const char *word, sn_error *error, const char *format, ...) __attribute__((format(printf, 4, 5)));
 static sn_status refuse(const sn_recipe *r, const char *word, sn_error *error, const char *format, ...) {
-    char text[400], line[32] = "";
-    int number = sn_recipe_line_of(r, word);
+    char text[400];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    if (number) snprintf(line, sizeof line, "line %d: ", number);
-    return sn_fail(error, SN_ERROR_USAGE, "%s: %s%s: %s", r->file, line, word, text);
+    return sn_fail(error, SN_ERROR_USAGE, "%s: %s%s: %s", r->file, line_of(r, word).text, word, text);
 }
 
 static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
@@ -228,13 +307,13 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     for (unsigned i = 0; i < r->data_count; i++) {
         const double *weight = r->data[i].weight;
         weighted += weight != NULL;
-        if (weight && !(*weight >= 1e-9 && *weight <= 1e9)) return sn_fail(error, SN_ERROR_USAGE, "%s: line %d: data: %s: weight: found %g, expected 1e-9 to 1e9", path, sn_recipe_line(r, r->data[i].path), r->data[i].path, *weight);
+        if (weight && !(*weight >= 1e-9 && *weight <= 1e9)) return sn_fail(error, SN_ERROR_USAGE, "%s: %sdata: %s: weight: found %g, expected 1e-9 to 1e9", path, sn_recipe_line_with(r, r->data[i].path).text, r->data[i].path, *weight);
     }
     if (weighted && weighted < r->data_count) return refuse(r, "data", error, "%u of %u sources have a weight; give all of them one, or none", weighted, r->data_count);
     for (unsigned i = 0; i < r->train_count; i++) {
         const sn_recipe_group *g = &r->train[i];
         if ((g->lr && !(*g->lr >= 0 && *g->lr <= 10)) || (g->weight_decay && !(*g->weight_decay >= 0 && *g->weight_decay <= 10)))
-            return sn_fail(error, SN_ERROR_USAGE, "%s: line %d: train: %s: lr and weight_decay: expected 0 to 10", path, sn_recipe_line(r, g->pattern), g->pattern);
+            return sn_fail(error, SN_ERROR_USAGE, "%s: %strain: %s: lr and weight_decay: expected 0 to 10", path, sn_recipe_line_with(r, g->pattern).text, g->pattern);
     }
     if (o->nesterov && o->momentum == 0) return refuse(r, "optimizer.nesterov", error, "needs optimizer.momentum");
     if (!r->save.folder) return sn_fail(error, SN_ERROR_USAGE, "%s: save.folder: missing; it is where checkpoints and the result go", path);
@@ -264,46 +343,6 @@ sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, 
     if (status) sn_recipe_free(r);
     else *out = r;
     return status;
-}
-
-int sn_recipe_line(const sn_recipe *r, const char *text) {
-    char *bytes;
-    size_t length;
-    int line = 0, found = 0;
-    if (sn_read_file(r->file, 1 << 20, &bytes, &length, NULL)) return 0;
-    for (char *at = bytes; at && !found;) {
-        char *next = strchr(at, '\n');
-        if (next) *next++ = 0;
-        line++;
-        char *comment = strstr(at, " #");
-        if (comment) *comment = 0;
-        if (at[0] != '#' && strstr(at, text)) found = line;
-        at = next;
-    }
-    sn_free(bytes);
-    return found;
-}
-
-int sn_recipe_line_of(const sn_recipe *r, const char *word) {
-    char *bytes, part[64];
-    size_t length;
-    const char *dot = strchr(word, '.'), *key = dot ? dot + 1 : word;
-    bool inside = !dot; /* the part that holds the word */
-    int line = 0, found = 0;
-    snprintf(part, sizeof part, "%.*s", dot ? (int)(dot - word) : 0, word);
-    if (sn_read_file(r->file, 1 << 20, &bytes, &length, NULL)) return 0;
-    for (char *at = bytes; at && !found;) {
-        char *next = strchr(at, '\n'), *from = at;
-        if (next) *next++ = 0;
-        line++;
-        bool begins = isalpha((unsigned char)at[0]);
-        if (begins && dot && (inside = strncmp(at, part, strlen(part)) == 0 && at[strlen(part)] == ':')) from = at + strlen(part);
-        for (char *hit = strstr(from, key); hit && inside && (dot || begins); hit = strstr(hit + 1, key))
-            if ((hit == at || (!isalnum((unsigned char)hit[-1]) && hit[-1] != '_')) && hit[strlen(key)] == ':' && !memchr(at, '#', (size_t)(hit - at))) found = line;
-        at = next;
-    }
-    sn_free(bytes);
-    return found;
 }
 
 uint64_t sn_recipe_hash(const sn_recipe *r) {

@@ -115,16 +115,16 @@ typedef struct sn_recipe {
     bool new_rates; /* no word of the file: a checkpoint of the same recipe with other rates is gone on from */
 } sn_recipe;
 
-/* Reads and checks a recipe; `set` are overrides "optimizer.lr=1e-4". A word that is not known is an error with its line.
+/* Reads and checks a recipe; `set` are overrides "optimizer.lr=1e-4", "data.0.weight=2". A word that is not known is an error with its line.
  * Relative paths are relative to the present folder. */
 sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, sn_recipe **out, sn_error *error);
 void sn_recipe_free(sn_recipe *recipe);
 
-/* The first line of the recipe's file that says this text (comments aside), 0 where none does. */
-int sn_recipe_line(const sn_recipe *recipe, const char *text);
-
-/* The line that gives a word ("optimizer.lr") its value, 0 where none does. */
-int sn_recipe_line_of(const sn_recipe *recipe, const char *word);
+/* "line 3: " for the first line of the recipe's file that says this text (comments aside); "" where none does: it came by `set`. */
+typedef struct sn_recipe_line {
+    char text[24];
+} sn_recipe_line;
+sn_recipe_line sn_recipe_line_with(const sn_recipe *recipe, const char *text);
 
 /* What identifies a run: everything that changes its numbers. A checkpoint of another recipe is refused. */
 uint64_t sn_recipe_hash(const sn_recipe *recipe);

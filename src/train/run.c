@@ -80,7 +80,7 @@ static sn_status open_trainer(sn_training *t, sn_error *error) {
     if (!status) status = sn_trainer_open(t->model, &t->learning, &t->trainer, &inner);
     for (int i = 0; i < t->lora.num_targets && status && !pattern; i++)
         if (strstr(inner.message, t->lora.targets[i])) pattern = t->lora.targets[i];
-    if (status && pattern) return sn_fail(error, status, "%s: line %d: %s", t->recipe->file, sn_recipe_line(t->recipe, pattern), inner.message);
+    if (status && pattern) return sn_fail(error, status, "%s: %s%s", t->recipe->file, sn_recipe_line_with(t->recipe, pattern).text, inner.message);
     return status ? sn_fail(error, status, "%s", inner.message) : SN_OK;
 }
 

@@ -175,14 +175,27 @@ static void test_recipes_are_checked(void **state) {
         sn_free(path);
     }
     char *text = recipe_text(f, "x", ""), *path = write_inside(f, "good.yaml", text);
-    const char *good[] = {"optimizer.lr=1e-4", "batch.size=3"}, *bad[] = {"optimizer.lr=0"}, *unknown[] = {"optimizer.rate=1"};
+    const char *good[] = {"optimizer.lr=1e-4", "batch.size=3", "compute=bf16", "recompute=true", "loss.joined=0.25", "data.0.weight=2", "data.0.images=elsewhere", "model.fresh.llm.layers=3"};
+    const struct {
+        const char *set, *says;
+    } wrong[] = {{"optimizer.lr=0", "optimizer.lr: found 0"}, {"optimizer.rate=1", "no such word"}, {"optimizer=1", "holds other words"}, {"data.1.path=x", "no such word"}, {"data.path=x", "no such word"},
+                 {"steps=1.5", "whole number"}, {"compute=f16", "one of f32, bf16"}, {"recompute=yes", "true or false"}, {"data.0.weight=0", "weight: found 0"}};
     sn_recipe *recipe;
-    assert_ok(sn_recipe_read(path, good, 2, &recipe, &f->error), f->error);
+    assert_ok(sn_recipe_read(path, good, 8, &recipe, &f->error), f->error);
     assert_float_equal(recipe->optimizer.lr, 1e-4, 0);
     assert_int_equal(recipe->batch.size, 3);
+    assert_int_equal(recipe->compute, SN_COMPUTE_BF16);
+    assert_true(recipe->recompute);
+    assert_float_equal(*recipe->loss.joined, 0.25, 0);
+    assert_float_equal(*recipe->data[0].weight, 2, 0);
+    assert_string_equal(recipe->data[0].images, "elsewhere");
+    assert_int_equal(recipe->model.fresh.llm.layers, 3);
     sn_recipe_free(recipe);
-    assert_int_equal(sn_recipe_read(path, bad, 1, &recipe, &f->error), SN_ERROR_USAGE);
-    assert_int_equal(sn_recipe_read(path, unknown, 1, &recipe, &f->error), SN_ERROR_USAGE);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const char *set[] = {wrong[i].set};
+        assert_int_equal(sn_recipe_read(path, set, 1, &recipe, &f->error), SN_ERROR_USAGE);
+        if (!strstr(f->error.message, wrong[i].says)) fail_msg("%s: the error says: %s", wrong[i].set, f->error.message);
+    }
     sn_free(text);
     sn_free(path);
 }
