@@ -34,8 +34,11 @@ static sn_status read_captions(sn_tracer *t, captions *c) {
 /* The captioning pass of a step: captions alone, or neighbours behind each other. */
 static sn_status lay_out(sn_tracer *t, const captions *c, bool joined, sn_multitask *b) {
     if (c->count < 1 || (joined && c->count % 2)) return sn_fail(t->error, SN_ERROR_INPUT, "request.json: batch: found %lld samples, expected an even number: neighbours are joined", (long long)c->count);
+    bool *behind = sn_arena_alloc(t->arena, (size_t)c->count, sizeof *behind);
+    if (!behind) return sn_fail_memory(t->error);
+    for (int64_t i = 0; i < c->count; i++) behind[i] = i % 2 == 1;
     b->pixels = c->pixels, b->padded = true;
-    return sn_multitask_lay_out(t->model, c->samples, c->count, c->length, joined, t->arena, b, t->error);
+    return sn_multitask_lay_out(t->model, c->samples, c->count, c->length, joined ? behind : NULL, t->arena, b, t->error);
 }
 
 static void put_ids(sn_tracer *t, const char *name, int64_t rows, int64_t columns, const int32_t *from) {
@@ -69,7 +72,7 @@ sn_status sn_trace_multitask(sn_tracer *t) {
     float *values = status ? NULL : sn_arena_alloc(t->arena, (size_t)steps * 5, sizeof *values);
     if (!status && !values) status = sn_fail_memory(t->error);
     for (int64_t s = 0; s < steps && !status; s++) {
-        sn_multitask batch = {.caption_scale = (float)caption_scale, .query_scale = (float)query_scale};
+        sn_multitask batch = {.caption_scale = (float)caption_scale, .query_scale = (float)query_scale, .contrast_share = 1};
         sn_multitask_losses losses;
         status = lay_out(t, &c, json_is_true(json_is_array(joined) ? json_array_get(joined, (size_t)s) : joined), &batch);
         if (!status) sn_engine_set_trace(t->engine, s ? NULL : &t->trace);

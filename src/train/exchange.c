@@ -2,13 +2,20 @@
  * means of, are those of one process that loads all samples. */
 #include "train/exchange.h"
 
+#include "train/objective.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+void sn_exchange_share(unsigned size, unsigned neighbours, int rank, int count, unsigned *from, unsigned *to) {
+    uint64_t groups = ((uint64_t)size + neighbours - 1) / neighbours, first = (uint64_t)rank, n = (uint64_t)count;
+    uint64_t begin = (groups * first + n - 1) / n * neighbours, end = (groups * (first + 1) + n - 1) / n * neighbours;
+    *from = (unsigned)(begin < size ? begin : size), *to = (unsigned)(end < size ? end : size);
+}
+
 void sn_exchange_places(const sn_training *t, unsigned size, unsigned *from, unsigned *to) {
-    unsigned rank = (unsigned)sn_ranks_rank(t->hooks.ranks), count = (unsigned)sn_ranks_count(t->hooks.ranks);
-    *from = (unsigned)(((uint64_t)size * rank + count - 1) / count);
-    *to = (unsigned)(((uint64_t)size * (rank + 1) + count - 1) / count);
+    unsigned neighbours = t->objective && t->objective->neighbours ? t->objective->neighbours(t->recipe) : 1;
+    sn_exchange_share(size, neighbours, sn_ranks_rank(t->hooks.ranks), sn_ranks_count(t->hooks.ranks), from, to);
 }
 
 /* One's own part as text. */

@@ -1,6 +1,8 @@
 /* The objectives by name, and the one that most stages share: the loss of the next token. */
 #include "train/objective.h"
 
+#include "train/exchange.h"
+
 #include <string.h>
 
 /* All passes of a step; with `look`, the first tensor that is not finite is the error. */
@@ -37,13 +39,13 @@ const sn_objective *sn_objective_find(const sn_training *t, sn_error *error) {
     for (size_t i = 0; i < sizeof objectives / sizeof *objectives; i++)
         if (strcmp(objectives[i]->name, name) == 0) found = objectives[i];
     sn_status status = found ? SN_OK : sn_fail(error, SN_ERROR_SUPPORT, "stage %s: minimises %s, which is not known", r->stage, name);
-    if (!status && found->contrast && r->batch.micro < r->batch.size && !r->loss.contrast)
-        status = sn_fail(error, SN_ERROR_USAGE, "%s: batch.micro: %u of %u samples in a pass: the contrast would see no more than these; make them equal, or say loss: {contrast: micro}",
-                         r->file, r->batch.micro, r->batch.size);
-    if (!status && !found->contrast && (r->loss.contrast || r->loss.captioning || r->loss.retrieval || r->loss.joined))
-        status = sn_fail(error, SN_ERROR_USAGE, "%s: loss: captioning, retrieval, joined and contrast belong to the stage multitask, not to %s", r->file, r->stage);
-    if (!status && found->contrast && sn_ranks_count(t->hooks.ranks) > 1)
-        status = sn_fail(error, SN_ERROR_SUPPORT, "stage %s compares the samples of a step with each other, which are in %d processes: it trains in one", r->stage, sn_ranks_count(t->hooks.ranks));
+    unsigned from, share;
+    if (!status) sn_exchange_share(r->batch.size, found->neighbours ? found->neighbours(r) : 1, 0, sn_ranks_count(t->hooks.ranks), &from, &share);
+    if (!status && found->contrast && r->batch.micro < share && !r->loss.contrast)
+        status = sn_fail(error, SN_ERROR_USAGE, "%s: batch.micro: %u of a process's %u samples in a pass: the contrast would see no more than those of one pass; make them equal, or say loss: {contrast: micro}",
+                         r->file, r->batch.micro, share);
+    if (!status && !found->contrast && (r->loss.contrast || r->loss.gather || r->loss.captioning || r->loss.retrieval || r->loss.joined))
+        status = sn_fail(error, SN_ERROR_USAGE, "%s: loss: captioning, retrieval, joined, contrast and gather belong to the stage multitask, not to %s", r->file, r->stage);
     if (!status && found->check) status = found->check(t, error);
     return status ? NULL : found;
 }

@@ -7,11 +7,13 @@
 
 typedef struct sn_objective {
     const char *name;    /* sn_stage.objective */
-    bool contrast;       /* the samples of a pass are compared with each other: cutting a step into passes changes its loss */
+    bool contrast;       /* the samples of a pass, of all processes, are compared with each other: cutting a step into passes changes its loss */
     unsigned max_length; /* positions of a sample where the recipe does not say; 0 = the model's window */
+    /* Neighbours of a step, so many, that one process takes together; NULL = 1. */
+    unsigned (*neighbours)(const sn_recipe *recipe);
     /* Whether what learns and the recipe's words fit; may be NULL. */
     sn_status (*check)(const sn_training *training, sn_error *error);
-    /* Losses of the whole step and the gradients of all that learns, left in the trainer. With `look` the first tensor that
+    /* Losses of the whole step (of several processes, one's part of each) and the gradients of all that learns, left in the trainer. With `look` the first tensor that
      * is not finite is the error instead. */
     sn_status (*gradients)(sn_training *training, const sn_batch *batch, bool look, sn_losses *losses, sn_error *error);
     /* What is done to the parameters after each step; may be NULL. */

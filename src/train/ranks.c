@@ -172,72 +172,66 @@ sn_status sn_ranks_agree(sn_ranks *r, sn_status status, bool *flags, int num_fla
 sn_status sn_ranks_sum(sn_ranks *r, double *values, int count, sn_error *error) { return r ? wire_sum(r, values, count, error) : SN_OK; }
 sn_status sn_ranks_tell(sn_ranks *r, int64_t *number, sn_error *error) { return r ? wire_send(r, number, sizeof *number, 0, error) : SN_OK; }
 
-/* Everybody's number of things becomes pieces and places; false where they are too many for one message. */
-static sn_status lay_out(sn_ranks *r, int64_t own, int64_t width, int *pieces, int *at, int64_t *total, sn_error *error) {
-    int64_t *counts = sn_alloc((size_t)sn_ranks_count(r), sizeof *counts), sum = 0;
-    sn_status status = !counts ? sn_fail_memory(error) : r ? wire_numbers(r, own, counts, error) : SN_OK;
-    if (!status && !r) counts[0] = own;
-    for (int i = 0; i < sn_ranks_count(r) && !status; i++) {
-        int64_t values;
-        if (__builtin_mul_overflow(counts[i], width, &values) || values > INT_MAX - sum) {
-            status = sn_fail(error, SN_ERROR_SUPPORT, "more than %d values from all processes together cannot be sent at once", INT_MAX);
-            break;
-        }
-        pieces[i] = (int)values, at[i] = (int)sum, sum += values;
-    }
-    *total = sum;
-    sn_free(counts);
+/* What was asked for in vain is no longer waited for. */
+void sn_ranks_leave(sn_ranks *r) {
+    if (r) r->broken = true;
+}
+
+static sn_status leave(sn_ranks *r, sn_status status) {
+    if (status) sn_ranks_leave(r);
     return status;
 }
 
-/* After a failure of one's own inside a collective call the others wait in vain: this process has to end. */
-static sn_status leave(sn_ranks *r, sn_status status) {
-    if (status && r) r->broken = true;
-    return status;
+/* Pieces of so many things of that width from each process, and behind them where each piece begins: *pieces [2 n] (sn_free). */
+static sn_status lay_out(const sn_ranks *r, const int64_t *counts, int64_t width, int **pieces, int64_t *total, sn_error *error) {
+    int n = sn_ranks_count(r);
+    int64_t sum = 0, values;
+    if (!(*pieces = sn_alloc(2 * (size_t)n, sizeof **pieces))) return sn_fail_memory(error);
+    for (int i = 0; i < n; i++) {
+        if (__builtin_mul_overflow(counts[i], width, &values) || values > INT_MAX - sum)
+            return sn_fail(error, SN_ERROR_SUPPORT, "more than %d values from all processes together cannot be sent at once", INT_MAX);
+        (*pieces)[i] = (int)values, (*pieces)[n + i] = (int)sum, sum += values;
+    }
+    *total = sum;
+    return SN_OK;
 }
 
 sn_status sn_ranks_gather_text(sn_ranks *r, const char *text, char ***texts, sn_error *error) {
-    int n = sn_ranks_count(r), *pieces = sn_alloc((size_t)n, sizeof *pieces), *at = sn_alloc((size_t)n, sizeof *at);
-    int64_t total = 0;
+    int n = sn_ranks_count(r), *pieces = NULL;
+    int64_t *lengths = sn_alloc((size_t)n, sizeof *lengths), own = (int64_t)strlen(text) + 1, total = 0;
     *texts = NULL;
-    sn_status status = pieces && at ? lay_out(r, (int64_t)strlen(text) + 1, 1, pieces, at, &total, error) : sn_fail_memory(error);
+    sn_status status = !lengths ? sn_fail_memory(error) : r ? wire_numbers(r, own, lengths, error) : SN_OK;
+    if (!status && !r) lengths[0] = own;
+    if (!status) status = lay_out(r, lengths, 1, &pieces, &total, error);
     char **block = status ? NULL : sn_alloc((size_t)n * sizeof(char *) + (size_t)total, 1);
     if (!status && !block) status = sn_fail_memory(error);
     if (!status) {
         char *bytes = (char *)(block + n);
-        for (int i = 0; i < n; i++) block[i] = bytes + at[i];
-        if (r) status = wire_join(r, text, bytes, pieces, at, false, error);
+        for (int i = 0; i < n; i++) block[i] = bytes + pieces[n + i];
+        if (r) status = wire_join(r, text, bytes, pieces, pieces + n, false, error);
         else memcpy(bytes, text, (size_t)total);
     }
+    sn_free(lengths);
     sn_free(pieces);
-    sn_free(at);
     if (status) sn_free(block);
     else *texts = block;
     return leave(r, status);
 }
 
-sn_status sn_ranks_gather(sn_ranks *r, const float *rows, int64_t count, int64_t columns, float **all, int64_t *total, int64_t *first, sn_error *error) {
-    int n = sn_ranks_count(r), *pieces = sn_alloc((size_t)n, sizeof *pieces), *at = sn_alloc((size_t)n, sizeof *at);
-    int64_t values = 0;
-    *all = NULL;
-    sn_status status = pieces && at ? lay_out(r, count, columns, pieces, at, &values, error) : sn_fail_memory(error);
-    if (!status && !(*all = sn_alloc((size_t)values + 1, sizeof(float)))) status = sn_fail_memory(error);
-    if (!status && r) status = wire_join(r, rows, *all, pieces, at, true, error);
-    if (!status && !r) memcpy(*all, rows, (size_t)values * sizeof(float));
-    if (!status) *total = columns ? values / columns : 0, *first = columns ? at[sn_ranks_rank(r)] / columns : 0;
+sn_status sn_ranks_gather(sn_ranks *r, const float *rows, const int64_t *counts, int64_t columns, float *all, sn_error *error) {
+    int *pieces = NULL;
+    int64_t total = 0;
+    sn_status status = lay_out(r, counts, columns, &pieces, &total, error);
+    if (!status) status = wire_join(r, rows, all, pieces, pieces + sn_ranks_count(r), true, error);
     sn_free(pieces);
-    sn_free(at);
-    if (status) sn_free(*all), *all = NULL;
     return leave(r, status);
 }
 
-sn_status sn_ranks_gather_back(sn_ranks *r, const float *gradient, int64_t count, int64_t columns, float *rows, sn_error *error) {
-    int n = sn_ranks_count(r), *pieces = sn_alloc((size_t)n, sizeof *pieces), *at = sn_alloc((size_t)n, sizeof *at);
-    int64_t values = 0;
-    sn_status status = pieces && at ? lay_out(r, count, columns, pieces, at, &values, error) : sn_fail_memory(error);
-    if (!status && r) status = wire_sum_pieces(r, gradient, rows, pieces, error);
-    if (!status && !r) memcpy(rows, gradient, (size_t)values * sizeof(float));
+sn_status sn_ranks_gather_back(sn_ranks *r, const float *gradient, const int64_t *counts, int64_t columns, float *rows, sn_error *error) {
+    int *pieces = NULL;
+    int64_t total = 0;
+    sn_status status = lay_out(r, counts, columns, &pieces, &total, error);
+    if (!status) status = wire_sum_pieces(r, gradient, rows, pieces, error);
     sn_free(pieces);
-    sn_free(at);
     return leave(r, status);
 }

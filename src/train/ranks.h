@@ -21,6 +21,8 @@ int sn_ranks_rank(const sn_ranks *ranks);
 int sn_ranks_count(const sn_ranks *ranks);
 /* Whether the processes still work together: nothing that had to be sent was lost. */
 bool sn_ranks_agreed(const sn_ranks *ranks);
+/* One's own failure where the others wait for something to be sent: they no longer do (agreed is false), and the process is to end. */
+void sn_ranks_leave(sn_ranks *ranks);
 /* Threads for each process so that those of one machine do not share processors: `asked` where it is not 0. */
 int sn_ranks_threads(const sn_ranks *ranks, int asked);
 
@@ -35,10 +37,13 @@ sn_status sn_ranks_sum(sn_ranks *ranks, double *values, int count, sn_error *err
 /* Everybody's text, by rank: (*texts)[0 .. count), one block (sn_free texts). */
 sn_status sn_ranks_gather_text(sn_ranks *ranks, const char *text, char ***texts, sn_error *error);
 
-/* The rows [count, columns] of all ranks one below the other: *all [*total, columns] (sn_free); one's own begin at *first. */
-sn_status sn_ranks_gather(sn_ranks *ranks, const float *rows, int64_t count, int64_t columns, float **all, int64_t *total, int64_t *first, sn_error *error);
-/* Its derivative: everybody's gradient of `all` [total, columns] is added up; each gets that of its own rows [count, columns]. */
-sn_status sn_ranks_gather_back(sn_ranks *ranks, const float *gradient, int64_t count, int64_t columns, float *rows, sn_error *error);
+/* ---- count > 1 ---- */
+
+/* The rows of all ranks one below the other. counts: how many each has; rows [own, columns]; all [sum of counts, columns]. Rows may be
+ * NULL where there are none. */
+sn_status sn_ranks_gather(sn_ranks *ranks, const float *rows, const int64_t *counts, int64_t columns, float *all, sn_error *error);
+/* Its derivative: everybody's gradient of `all` is added up; each gets that of its own rows. */
+sn_status sn_ranks_gather_back(sn_ranks *ranks, const float *gradient, const int64_t *counts, int64_t columns, float *rows, sn_error *error);
 
 /* ---- for train/share.c; count > 1. Pieces: values of each rank, in their order; at: where each begins. ---- */
 

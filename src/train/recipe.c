@@ -67,10 +67,12 @@ static const cyaml_schema_field_t lora_fields[] = {
     CYAML_FIELD_ENUM("export", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_lora, export, exports, 3), CYAML_FIELD_END};
 static const cyaml_strval_t counts[] = {{"global", 0}, {"micro", 1}};
 static const cyaml_strval_t contrasts[] = {{"step", 0}, {"micro", 1}};
+static const cyaml_strval_t gathers[] = {{"all", 0}, {"own", 1}};
 #define MAYBE(type, key) CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, key)
 static const cyaml_schema_field_t loss_fields[] = {
     CYAML_FIELD_ENUM("count", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, count, counts, 2), MAYBE(sn_recipe_loss, captioning), MAYBE(sn_recipe_loss, retrieval),
-    MAYBE(sn_recipe_loss, joined), CYAML_FIELD_ENUM("contrast", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, contrast, contrasts, 2), CYAML_FIELD_END};
+    MAYBE(sn_recipe_loss, joined), CYAML_FIELD_ENUM("contrast", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, contrast, contrasts, 2),
+    CYAML_FIELD_ENUM("gather", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, gather, gathers, 2), CYAML_FIELD_END};
 
 static const cyaml_strval_t schedules[] = {{"constant", SN_SCHEDULE_CONSTANT}, {"linear", SN_SCHEDULE_LINEAR}, {"cosine", SN_SCHEDULE_COSINE}, {"step", SN_SCHEDULE_STEP}};
 static const cyaml_schema_field_t schedule_fields[] = {
@@ -366,6 +368,7 @@ uint64_t sn_recipe_hash(const sn_recipe *r) {
     for (int i = 0; i < 3; i++)
         if (scales[i]) sn_buf_printf(&text, "|loss %d %a", i, *scales[i]);
     if (r->loss.contrast) sn_buf_printf(&text, "|contrast %u", r->batch.micro);
+    if (r->loss.gather) sn_buf_printf(&text, "|gather own");
     if (r->schedule.warmup_steps || r->schedule.name == SN_SCHEDULE_STEP) sn_buf_printf(&text, "|steps %u %u %a", r->schedule.warmup_steps, r->schedule.every, r->schedule.factor);
     if (r->schedule.steps) sn_buf_printf(&text, "|schedule %u", r->schedule.steps);
     uint64_t hash = text.data ? sn_hash(text.data, text.length, 1) : 0;

@@ -73,6 +73,7 @@ typedef struct sn_recipe_loss {
     double *captioning, *retrieval; /* what the losses are multiplied by */
     double *joined;                 /* how often captions are joined in pairs */
     int contrast;                   /* 0 = over the whole step, which must be one pass; 1 = over each pass */
+    int gather;                     /* several processes: 0 = the gradient of the contrast is that of one; 1 = as the authors' code takes it */
 } sn_recipe_loss;
 
 typedef struct sn_recipe_batch {

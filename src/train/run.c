@@ -147,6 +147,7 @@ static sn_status learn(sn_training *t, const sn_batch *b, sn_step_report *report
     sn_share_begin(t->share);
     sn_status status = t->objective->gradients(t, b, false, &report->loss, error);
     report->times.passes = sn_seconds() - begun;
+    if (status && !sn_ranks_agreed(t->hooks.ranks)) return status; /* nobody adds anything up any more */
     if (sn_share_finish(t->share, &lost) && !status) status = sn_fail(error, lost.status, "%s", lost.message);
     report->times.summed = sn_seconds() - begun;
     sn_share_passes(t->share, &report->summing, &report->hidden);
@@ -175,7 +176,7 @@ sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
     if (status) return status;
     int count = b.count;
     sn_batch_cut(&b, (int)t->recipe->batch.micro);
-    if (b.count) status = t->objective->gradients(t, &b, false, &losses, error);
+    if (b.count || t->objective->contrast) status = t->objective->gradients(t, &b, false, &losses, error);
     *seconds = b.count ? (sn_seconds() - begun) * count / b.count : 0;
     sn_batch_free(&b);
     return status;

@@ -268,7 +268,7 @@ sn_status sn_share_finish(sn_share *s, sn_error *error) {
     s->passes = sn_seconds() - s->begun;
     for (size_t i = 0; i < s->trainer->count; i++) {
         sn_trainable *t = &s->trainer->trainables[i];
-        if (!s->whole[i]) memset(t->gradient, 0, (size_t)t->count * sizeof(float)); /* no pass here */
+        if (!s->whole[i] && !t->reached) memset(t->gradient, 0, (size_t)t->count * sizeof(float)); /* no pass here */
         mark(s, i);
     }
     pthread_mutex_lock(&s->lock);

@@ -20,7 +20,8 @@ void sn_share_close(sn_share *share);
 int sn_share_rank(const sn_share *share);
 
 /* A step: begin, all passes but the last, `last`, the last pass, finish. A process without a pass adds nothing: begin and
- * finish are enough. Then every trainable's own gradients are sums over all processes, and `reached` is known to all. */
+ * finish are enough. `last` may also come in the middle of a pass, when nothing else is sent any more, or not at all: gradients that it
+ * has not seen are summed by finish. Then every trainable's own gradients are sums over all processes, and `reached` is known to all. */
 void sn_share_begin(sn_share *share);
 void sn_share_last(sn_share *share);
 sn_status sn_share_finish(sn_share *share, sn_error *error);

@@ -60,22 +60,21 @@ sn_lora_place *sn_trainer_begin(sn_graph *g, const sn_trainer *t) {
     return sn_lora_begin(g, &t->lora);
 }
 
-void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *t, sn_tensor loss) {
+sn_tensor sn_trainer_add_gradients(sn_graph *g, const sn_trainer *t, sn_tensor loss, sn_tensor also) {
     sn_tensor *by = sn_arena_alloc(g->arena, t->count + 1, sizeof *by), *grad = sn_arena_alloc(g->arena, t->count + 1, sizeof *grad);
-    if (!by || !grad) {
-        sn_graph_fail(g, "out of memory");
-        return;
-    }
+    if (!by || !grad) return sn_graph_fail(g, "out of memory");
+    by[t->count] = also;
     for (size_t i = 0; i < t->count; i++)
         for (size_t p = 0; p < g->num_params; p++)
             if (strcmp(g->params[p].name, t->trainables[i].entry->name) == 0) by[i] = g->params[p].tensor;
-    sn_gradients(g, loss, by, (int)t->count, grad);
+    sn_gradients(g, loss, by, (int)t->count + 1, grad);
     for (size_t i = 0; i < t->count; i++) {
         const sn_store_entry *e = t->trainables[i].entry;
         /* what a loss does not reach (the projector, in a batch of texts alone) has a gradient of zero */
         if (!grad[i]) grad[i] = sn_scale(g, by[i] ? by[i] : sn_param(g, e->name, e->weight.shape, SN_INIT_ZERO), 0);
         sn_name(g, grad[i], "grad.%s", e->name);
     }
+    return grad[t->count];
 }
 
 static void build(sn_graph *g, const void *context) {
@@ -109,7 +108,7 @@ static void build(sn_graph *g, const void *context) {
         if (g->params[i].tensor == head && learns_here(b->trainer, g->params[i].name)) gradients |= SN_GRAD_HEAD;
     sn_tensor loss = sn_head_loss(g, x, head, labels, weights, gradients);
     sn_name(g, loss, "loss");
-    sn_trainer_add_gradients(g, b->trainer, loss);
+    sn_trainer_add_gradients(g, b->trainer, loss, SN_NONE);
 }
 
 /* Which parameters a graph without pictures does not reach. */
@@ -294,19 +293,24 @@ typedef struct taker {
     sn_trainer *trainer;
     int first;
     bool add;
+    sn_on_result *on_other;
+    void *context;
 } taker;
 
 /* A gradient of the pass is there: what came before is added. */
 static void take_gradient(void *context, int result) {
     const taker *k = context;
-    if (result < k->first) return;
+    if (result < k->first) {
+        if (k->on_other) k->on_other(k->context, result);
+        return;
+    }
     sn_trainable *t = &k->trainer->trainables[result - k->first];
     for (int64_t j = 0; k->add && j < t->count; j++) t->gradient[j] += t->pass[j];
     if (k->trainer->on_gradient) k->trainer->on_gradient(k->trainer->listener, (size_t)(result - k->first));
 }
 
-sn_status sn_trainer_run(sn_trainer *t, sn_program *program, const void *const *inputs, float **results, int first, bool add, sn_error *error) {
-    taker k = {t, first, add};
+sn_status sn_trainer_run(sn_trainer *t, sn_program *program, const void *const *inputs, float **results, int first, bool add, sn_on_result *on_other, void *context, sn_error *error) {
+    taker k = {t, first, add, on_other, context};
     for (size_t i = 0; i < t->count; i++) {
         sn_trainable *p = &t->trainables[i];
         if (add && !p->pass && !(p->pass = sn_alloc((size_t)p->count, sizeof *p->pass))) return sn_fail_memory(error);
@@ -330,7 +334,7 @@ sn_status sn_trainer_gradients(sn_trainer *t, const sn_pass *pass, bool add, flo
     if (!status) status = program_of(t, &p.batch, p.names, &program, error);
     sn_trace *trace = sn_engine_trace(engine);
     if (trace && !status) trace->row_starts = p.starts, trace->rows = pass->num_samples;
-    if (!status) status = sn_trainer_run(t, program, p.inputs, results, 1, add, error);
+    if (!status) status = sn_trainer_run(t, program, p.inputs, results, 1, add, NULL, NULL, error);
     if (trace) trace->row_starts = NULL;
     sn_arena_free(p.arena);
     return status;

@@ -46,12 +46,14 @@ void sn_trainer_close(sn_trainer *trainer);
 int64_t sn_sample_learnt(const sn_sample *sample);
 
 /* ---- for objectives: what every graph of a step has ---- */
-/* First: low-rank updates (as sn_lora_begin gives them), blocks computed again. Last: gradients of the loss [1] by all that learns, named grad.*. */
+/* First: low-rank updates (as sn_lora_begin gives them), blocks computed again. Last: gradients by all that learns, named grad.*, of
+ * the loss [1], or of several numbers times the seed that is the last input; the one by `also` (may be SN_NONE) is given back. */
 sn_lora_place *sn_trainer_begin(sn_graph *g, const sn_trainer *trainer);
-void sn_trainer_add_gradients(sn_graph *g, const sn_trainer *trainer, sn_tensor loss);
+sn_tensor sn_trainer_add_gradients(sn_graph *g, const sn_trainer *trainer, sn_tensor loss, sn_tensor also);
 /* Runs a program whose results from number `first` on are the gradients, named grad.* in the order of the trainables; results[]
- * has their places, which are filled in here. With `add` they are added to those there are. Each is told to on_gradient. */
-sn_status sn_trainer_run(sn_trainer *trainer, sn_program *program, const void *const *inputs, float **results, int first, bool add, sn_error *error);
+ * has their places, which are filled in here. With `add` they are added to those there are. Each is told to on_gradient; what
+ * comes before `first` is told to on_other (may be NULL), as sn_engine_run_listening does. */
+sn_status sn_trainer_run(sn_trainer *trainer, sn_program *program, const void *const *inputs, float **results, int first, bool add, sn_on_result *on_other, void *context, sn_error *error);
 
 /* One pass: pixels [pictures, 3, H, W] in the order of the samples' media. loss = sum over the labelled tokens / count,
  * gradients likewise, added to those there are with `add`. count is that of the whole step (all passes, all processes),

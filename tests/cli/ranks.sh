@@ -3,6 +3,7 @@
 #   ranks.sh PROGRAM GOLDENS
 set -eu
 program=$1
+here=$(dirname "$0")
 case=$2/llava/train-stage2
 command -v mpirun >/dev/null || { echo "no mpirun here" >&2; exit 77; }
 "$program" --version | grep -q ' mpi' || { echo "built without MPI" >&2; exit 77; }
@@ -48,35 +49,7 @@ train() { # PROCESSES NAME [OPTIONS]
   if [ "$number" = 1 ]; then "$program" train "$folder/recipe.yaml" --threads 1 --set save.folder="$folder/$name" "$@"
   else timeout 100 mpirun -n "$number" "$program" train "$folder/recipe.yaml" --threads 1 --set save.folder="$folder/$name" "$@"; fi
 }
-same() { # NAME NAME: losses, norms and samples of every step; parameters and moments of the last checkpoint
-  python3 - "$folder/$1" "$folder/$2" <<PY
-import json, os, struct, sys
-from array import array
-def lines(p): return [json.loads(l) for l in open(p + "/metrics.jsonl")]
-def close(a, b, tolerance): return a == b or (a is not None and b is not None and abs(a - b) <= tolerance * max(1, abs(a)))
-a, b = (lines(p) for p in sys.argv[1:])
-assert len(a) == len(b), (len(a), len(b))
-for x, y in zip(a, b):
-    assert x["samples"] == y["samples"] and x["tokens"] == y["tokens"] and x["learnt"] == y["learnt"], (x, y)
-    assert close(x["loss"], y["loss"], 2e-5) and close(x["grad_norm"], y["grad_norm"], 2e-4), (x, y)
-def tensors(p):
-    last = max((f for f in os.listdir(p) if f.startswith("step-")), key=lambda f: int(f[5:]))
-    data = open(f"{p}/{last}/parameters.safetensors", "rb").read()
-    n = struct.unpack("<Q", data[:8])[0]
-    head = json.loads(data[8:8 + n])
-    head.pop("__metadata__", None)
-    def floats(t):
-        begin, end = t["data_offsets"]
-        out = array("f"); out.frombytes(data[8 + n + begin:8 + n + end]); return out
-    return {k: floats(t) for k, t in head.items()}, json.load(open(f"{p}/{last}/state.json"))
-(x, s), (y, r) = (tensors(p) for p in sys.argv[1:])
-assert s["step"] == r["step"] and s["updates"] == r["updates"] and s["skipped"] == r["skipped"], (s, r)
-assert x.keys() == y.keys()
-apart = {k: max(abs(p - q) for p, q in zip(x[k], y[k])) for k in x}
-worst = max(apart, key=apart.get)
-assert apart[worst] < 3e-4, (worst, apart[worst])
-PY
-}
+same() { python3 "$here/same_run.py" "$folder/$1" "$folder/$2"; } # NAME NAME
 
 # 1, 2 and 4 processes for steps of 5 samples, of which some have fewer than others
 train 1 one >"$folder/out" 2>"$folder/err1"

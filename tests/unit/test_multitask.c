@@ -4,6 +4,7 @@
 #include "runtime/trace.h"
 #include "systems/fromage.h"
 #include "tests/unit/folders.h"
+#include "train/exchange.h"
 #include "train/multitask.h"
 #include "train/run.h"
 #include "train/schedule.h"
@@ -36,11 +37,12 @@ static void open_bench(place *f, bench *b) {
     }
     assert_ok(sn_load_pictures(b->model, paths, CAPTIONS, NULL, &b->pixels, &f->error), f->error);
     assert_ok(sn_trainer_open(b->model, &(sn_learning){.stage = "multitask"}, &b->trainer, &f->error), f->error);
-    b->batch = (sn_multitask){.pixels = b->pixels, .caption_scale = 1, .query_scale = 1};
+    b->batch = (sn_multitask){.pixels = b->pixels, .caption_scale = 1, .query_scale = 1, .contrast_share = 1};
 }
 
 static void lay_out(place *f, bench *b, int count, bool joined) {
-    assert_ok(sn_multitask_lay_out(b->model, b->samples, count, LENGTH, joined, f->arena, &b->batch, &f->error), f->error);
+    static const bool behind[CAPTIONS] = {false, true, false, true};
+    assert_ok(sn_multitask_lay_out(b->model, b->samples, count, LENGTH, joined ? behind : NULL, f->arena, &b->batch, &f->error), f->error);
 }
 
 static void close_bench(bench *b) {
@@ -141,6 +143,12 @@ static void test_contrast_both_ways(void **state) {
     close_bench(&b);
 }
 
+static double length_of(const float *row, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)row[i] * (double)row[i];
+    return sqrt(sum);
+}
+
 static double total_at(place *f, bench *b, sn_trainable *p, const float *from, const float *along, double step) {
     sn_multitask_losses losses;
     for (int64_t i = 0; i < p->count; i++) p->value[i] = (float)((double)from[i] + step * (double)along[i]);
@@ -160,9 +168,7 @@ static void test_gradients_are_slopes(void **state) {
         sn_trainable *p = &b.trainer.trainables[i];
         assert_ok(sn_multitask_gradients(&b.trainer, &b.batch, false, &losses, &f->error), f->error);
         float *value = sn_arena_alloc(f->arena, (size_t)p->count, sizeof *value), *along = sn_arena_alloc(f->arena, (size_t)p->count, sizeof *along);
-        double length = 0, step = 1e-2;
-        for (int64_t j = 0; j < p->count; j++) length += (double)p->gradient[j] * (double)p->gradient[j];
-        length = sqrt(length);
+        double length = length_of(p->gradient, p->count), step = 1e-2;
         assert_true(length > 1e-4);
         for (int64_t j = 0; j < p->count; j++) value[j] = p->value[j], along[j] = (float)((double)p->gradient[j] / length);
         double slope = (total_at(f, &b, p, value, along, step) - total_at(f, &b, p, value, along, -step)) / (2 * step);
@@ -172,13 +178,140 @@ static void test_gradients_are_slopes(void **state) {
     close_bench(&b);
 }
 
-/* ---- runs ---- */
+/* ---- a batch in two processes, whose passes run here one after the other ---- */
 
-static double length_of(const float *row, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)row[i] * (double)row[i];
-    return sqrt(sum);
+enum { PROCESSES = 2, SIZE = 24, WIDTH = 2 * SIZE };
+static const int64_t border[PROCESSES + 1] = {0, 3, CAPTIONS};
+
+/* What was sent last: the rows of all pairs, and of each process the gradient by them. */
+typedef struct wire {
+    int process; /* whose pass runs */
+    float rows[CAPTIONS * WIDTH], gradients[PROCESSES][CAPTIONS * WIDTH];
+} wire;
+
+static sn_status wire_gather(void *context, const float *rows, int64_t columns, float *all, sn_error *error) {
+    wire *w = context;
+    (void)error;
+    assert_int_equal(columns, WIDTH);
+    memcpy(w->rows + border[w->process] * WIDTH, rows, (size_t)((border[w->process + 1] - border[w->process]) * WIDTH) * sizeof *rows);
+    memcpy(all, w->rows, sizeof w->rows);
+    return SN_OK;
 }
+
+static sn_status wire_gather_back(void *context, const float *gradient, int64_t columns, float *rows, sn_error *error) {
+    wire *w = context;
+    (void)error;
+    memcpy(w->gradients[w->process], gradient, sizeof *w->gradients);
+    for (int64_t i = border[w->process] * columns; i < border[w->process + 1] * columns; i++) *rows++ = w->gradients[0][i] + w->gradients[1][i];
+    return SN_OK;
+}
+
+/* The pass of one process; b->batch is the whole one. */
+static sn_multitask_losses pass_of(place *f, bench *b, wire *w, int process, bool add, float share) {
+    int64_t first = border[process], n = border[process + 1] - first;
+    const sn_multitask_others others = {.pairs = CAPTIONS, .before = first, .context = w, .gather = wire_gather, .gather_back = wire_gather_back};
+    sn_multitask part = {.pixels = b->pixels + first * 3 * b->model->image_size * b->model->image_size, .caption_scale = 1, .query_scale = 1, .contrast_share = share, .others = &others};
+    sn_multitask_losses losses;
+    assert_ok(sn_multitask_lay_out(b->model, b->samples + first, n, LENGTH, NULL, f->arena, &part, &f->error), f->error);
+    part.learnt = b->batch.learnt, part.learnt_alone = b->batch.learnt_alone;
+    w->process = process;
+    assert_ok(sn_multitask_gradients(&b->trainer, &part, add, &losses, &f->error), f->error);
+    return losses;
+}
+
+/* The first round learns everybody's rows, the second everybody's gradients by them, the third is what two processes do at once. */
+static void both_passes(place *f, bench *b, wire *w, float share, sn_multitask_losses losses[PROCESSES]) {
+    memset(w, 0, sizeof *w);
+    for (int round = 0; round < 3; round++)
+        for (int p = 0; p < PROCESSES; p++) losses[p] = pass_of(f, b, w, p, p > 0, share);
+}
+
+/* Three pairs here and one there are the batch of four: losses, what was found, and gradients. */
+static void test_a_batch_in_two_processes(void **state) {
+    place *f = *state;
+    bench b;
+    wire w;
+    sn_multitask_losses whole, part[PROCESSES];
+    open_bench(f, &b);
+    lay_out(f, &b, CAPTIONS, false);
+    assert_int_equal(b.model->lm.query_size, SIZE);
+    assert_ok(sn_multitask_gradients(&b.trainer, &b.batch, false, &whole, &f->error), f->error);
+    float **expected = sn_arena_alloc(f->arena, b.trainer.count, sizeof *expected);
+    for (size_t i = 0; i < b.trainer.count; i++) {
+        const sn_trainable *p = &b.trainer.trainables[i];
+        expected[i] = sn_arena_alloc(f->arena, (size_t)p->count, sizeof **expected);
+        memcpy(expected[i], p->gradient, (size_t)p->count * sizeof **expected);
+    }
+    both_passes(f, &b, &w, 1, part);
+    assert_float_equal(part[0].captioning + part[1].captioning, whole.captioning, 1e-5);
+    assert_float_equal(part[0].query + part[1].query, whole.query, 1e-5);
+    assert_float_equal(part[0].contrastive + part[1].contrastive, whole.contrastive, 1e-5);
+    assert_float_equal(part[0].total + part[1].total, whole.total, 1e-5);
+    assert_float_equal(part[0].picture_found + part[1].picture_found, whole.picture_found, 1e-6);
+    assert_float_equal(part[0].caption_found + part[1].caption_found, whole.caption_found, 1e-6);
+    for (size_t i = 0; i < b.trainer.count; i++) {
+        const sn_trainable *p = &b.trainer.trainables[i];
+        float largest = 0, apart = 0;
+        for (int64_t j = 0; j < p->count; j++) largest = fmaxf(largest, fabsf(expected[i][j])), apart = fmaxf(apart, fabsf(expected[i][j] - p->gradient[j]));
+        assert_true(largest > 0);
+        if (apart > 2e-5f * largest) fail_msg("%s: gradients are %g apart, the largest is %g", p->entry->name, (double)apart, (double)largest);
+    }
+    close_bench(&b);
+}
+
+/* The contrast of all pairs, of their rows alone: [key times exp(s) | query]. */
+static double contrast_of(const float *rows) {
+    float similarity[CAPTIONS * CAPTIONS];
+    double found;
+    for (int i = 0; i < CAPTIONS; i++)
+        for (int j = 0; j < CAPTIONS; j++) {
+            double sum = 0;
+            for (int k = 0; k < SIZE; k++) sum += (double)rows[i * WIDTH + k] * (double)rows[j * WIDTH + SIZE + k];
+            similarity[i * CAPTIONS + j] = (float)sum;
+        }
+    return (cross_entropy(similarity, CAPTIONS, false, &found) + cross_entropy(similarity, CAPTIONS, true, &found)) / 2;
+}
+
+/* The contrast where a parameter is moved for the rows of one process and nobody else's. */
+static double contrast_at(place *f, bench *b, wire *w, int process, sn_trainable *p, const float *from, const float *along, double step) {
+    wire moved = *w;
+    for (int64_t i = 0; i < p->count; i++) p->value[i] = (float)((double)from[i] + step * (double)along[i]);
+    pass_of(f, b, &moved, process, false, 1);
+    memcpy(p->value, from, (size_t)p->count * sizeof *from);
+    return contrast_of(moved.rows);
+}
+
+/* `gather: own` is the authors' rule, found here by slopes: each process has the contrast of all pairs, in which the others' rows
+ * are constant, and the gradients of the processes are averaged (DistributedDataParallel). For what the contrast alone teaches
+ * that is half of the gradient of one process with all pairs. */
+static void test_own_rows_alone(void **state) {
+    place *f = *state;
+    bench b;
+    wire w;
+    sn_multitask_losses losses, part[PROCESSES];
+    int seen = 0;
+    open_bench(f, &b);
+    lay_out(f, &b, CAPTIONS, false);
+    for (size_t i = 0; i < b.trainer.count; i++) {
+        sn_trainable *p = &b.trainer.trainables[i];
+        if (strncmp(p->entry->name, "retrieval.", 10) != 0 || strcmp(p->entry->name, "retrieval.row") == 0) continue;
+        float *value = sn_arena_alloc(f->arena, (size_t)p->count, sizeof *value), *along = sn_arena_alloc(f->arena, (size_t)p->count, sizeof *along);
+        memcpy(value, p->value, (size_t)p->count * sizeof *value);
+        assert_ok(sn_multitask_gradients(&b.trainer, &b.batch, false, &losses, &f->error), f->error);
+        double whole = length_of(p->gradient, p->count), own = 0, slope = 0, step = 1e-2;
+        for (int64_t j = 0; j < p->count; j++) along[j] = (float)((double)p->gradient[j] / whole);
+        both_passes(f, &b, &w, 0.5f, part);
+        for (int64_t j = 0; j < p->count; j++) own += (double)p->gradient[j] * (double)along[j];
+        for (int k = 0; k < PROCESSES; k++) slope += (contrast_at(f, &b, &w, k, p, value, along, step) - contrast_at(f, &b, &w, k, p, value, along, -step)) / (2 * step) / PROCESSES;
+        if (fabs(slope - own) > 0.01 * own + 5e-4) fail_msg("%s: the mean slope is %g, the gradient %g", p->entry->name, slope, own);
+        assert_float_equal(own, whole / 2, 1e-5 * whole);
+        seen++;
+    }
+    assert_true(seen >= 5); /* both layers, and the temperature */
+    close_bench(&b);
+}
+
+/* ---- runs ---- */
 
 typedef struct watcher {
     const sn_training *training;
@@ -370,6 +503,25 @@ static void test_fresh_between_two_models(void **state) {
     sn_engine_free(engine);
 }
 
+/* Every place of a step is one process's, in order; neighbours stay together; nobody has more than the first. */
+static void test_shares(void **state) {
+    (void)state;
+    for (unsigned size = 1; size < 20; size++)
+        for (unsigned neighbours = 1; neighbours < 3; neighbours++)
+            for (int count = 1; count < 8; count++) {
+                unsigned end = 0, most = 0;
+                for (int rank = 0; rank < count; rank++) {
+                    unsigned from, to;
+                    sn_exchange_share(size, neighbours, rank, count, &from, &to);
+                    if (rank == 0) most = to;
+                    assert_true(from == end && to >= from && to - from <= most && (from % neighbours == 0 || from == size));
+                    end = to;
+                }
+                assert_int_equal(end, size);
+                assert_true(most <= (size + (unsigned)count - 1) / (unsigned)count + neighbours - 1);
+            }
+}
+
 static void test_what_is_refused(void **state) {
     place *f = *state;
     watcher w;
@@ -389,6 +541,7 @@ static void test_what_is_refused(void **state) {
         {own, "multitask", "lora:\n  r: 2\n  targets: [q_proj]\n", "q_proj"},
         {own, "stage1", "", "stage: found stage1, which FROMAGe does not have"},
         {sn_arena_format(f->arena, "  llm: %s\n  vision: %s\n", llava, golden(f, "llava/train-stage2/model/clip")), "stage1", "template: plain\nloss:\n  joined: 0.5\n", "belong to the stage multitask, not to stage1"},
+        {sn_arena_format(f->arena, "  llm: %s\n  vision: %s\n", llava, golden(f, "llava/train-stage2/model/clip")), "stage1", "template: plain\nloss:\n  gather: own\n", "belong to the stage multitask, not to stage1"},
         {sn_arena_format(f->arena, "%s  fresh:\n    retrieval: {size: 8}\n    opt: {hidden_size: 8}\n", between), "multitask", "", "exclude each other"},
         {sn_arena_format(f->arena, "  vision: %s\n  fresh:\n    retrieval: {size: 8}\n", clip), "multitask", "", "model.llm, the folder of an OPT"},
         {sn_arena_format(f->arena, "  llm: %s\n  vision: %s\n  fresh:\n    retrieval: {size: 8}\n", clip, clip), "multitask", "", "expected an OPT, found"},
@@ -408,12 +561,15 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_captions_alone, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_contrast_both_ways, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_gradients_are_slopes, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_a_batch_in_two_processes, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(test_own_rows_alone, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_a_run, place_setup, place_teardown),
         cmocka_unit_test(test_rate_falls_in_steps),
         cmocka_unit_test_setup_teardown(test_how_often_captions_are_joined, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_steps_in_several_passes, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_result_is_published, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(test_fresh_between_two_models, place_setup, place_teardown),
+        cmocka_unit_test(test_shares),
         cmocka_unit_test_setup_teardown(test_what_is_refused, place_setup, place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
