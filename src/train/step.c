@@ -48,7 +48,6 @@ static const sn_trainable *learnt_rows(const sn_trainer *t) {
     return NULL;
 }
 
-
 static bool learns_here(const sn_trainer *t, const char *name) {
     for (size_t i = 0; i < t->count; i++)
         if (strcmp(t->trainables[i].entry->name, name) == 0) return true;

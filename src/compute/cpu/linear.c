@@ -60,7 +60,6 @@ void SN_NAME(sn_run_linear_back_weight)(const sn_run *run, sn_tensor t) {
              sn_run_scratch(run, t));
 }
 
-
 /* ---- loss ---- */
 
 enum { LABELS = 64 }; /* labelled tokens whose logits are in memory at once */
