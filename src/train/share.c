@@ -86,7 +86,7 @@ static sn_status fill_buckets(sn_share *s, sn_error *error) {
         size_t i = s->order[k];
         int64_t count = s->trainer->trainables[i].count;
         bucket *b = &s->buckets[s->count];
-        if (count > INT_MAX - MOST) return sn_fail(error, SN_ERROR_SUPPORT, "%s: %lld values; several processes can train tensors of up to %d", s->trainer->trainables[i].entry->name, (long long)count, INT_MAX - MOST);
+        if (count > INT_MAX - 2 * MOST) return sn_fail(error, SN_ERROR_SUPPORT, "%s: %lld values; several processes can train tensors of up to %d", s->trainer->trainables[i].entry->name, (long long)count, INT_MAX - 2 * MOST);
         s->home[i] = s->count, s->offset[i] = b->size, b->size += count, b->end = k + 1;
         if (b->size < full && k + 1 < n) continue;
         sn_status status = cut_bucket(s, b, error);
