@@ -64,13 +64,14 @@ static void on_step(void *context, const sn_step_report *r) {
     double left = sn_progress_left(&v->progress, r->step, sn_seconds() - v->progress.begun);
     if (r->checkpoint) v->saved = r->step;
     if (v->json || !v->first) return;
-    snprintf(v->note, sizeof v->note, "loss %.6f", r->loss.total);
+    if (r->empty) snprintf(v->note, sizeof v->note, "loss none");
+    else snprintf(v->note, sizeof v->note, "loss %.6f", r->loss.total);
     sn_progress_to(&v->progress, r->step);
     if (v->terminal && !r->checkpoint) return;
     sn_progress_end(&v->progress);
-    printf("step %lld/%lld  loss %.6f", (long long)r->step, (long long)r->steps, r->loss.total);
+    printf("step %lld/%lld  %s", (long long)r->step, (long long)r->steps, v->note);
     for (int i = 0; i < r->loss.count; i++) printf("  %s %.4f", r->loss.part[i].name, r->loss.part[i].value);
-    printf("  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left\n", r->grad_norm, r->lr, r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left);
+    printf("  learnt %lld  norm %.4f  lr %.3g  %.0f tokens/s  %.0f s left\n", (long long)r->learnt, r->grad_norm, r->lr, r->seconds > 0 ? (double)r->tokens / r->seconds : 0, left);
     fflush(stdout); /* a line a step reaches a pipe at once */
 }
 

@@ -98,6 +98,16 @@ says 'sample mute'
 # an answer that lies behind the window is counted and named
 fails 'no learnt token in 2 of 2 samples' train "$folder/good.yaml" --set save.folder="$folder/short" --set max_length=20 --dry-run
 says 'no learnt token in 20 positions: the answer lies behind max_length'
+# a step of such samples alone is said to have no loss, and the run goes on
+python3 - "$folder" <<PY
+import json, sys
+json.dump([{"id": answer or "mute", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": answer}]} for answer in ("", "yes", "b")], open(sys.argv[1] + "/some.json", "w"))
+PY
+recipe some "$folder/some.json" 'broken: skip' | sed 's/^steps.*/epochs: 1/;s/size: 2/size: 1/' >"$folder/some.yaml"
+train "$folder/some.yaml" >"$folder/out" 2>/dev/null
+grep -q '^step ./3  loss none  learnt 0  norm 0' "$folder/out"
+[ "$(grep -c '^step ./3  loss [0-9.]*  learnt 3 ' "$folder/out")" = 1 ]
+[ "$(grep -c '"loss":null' "$folder/some/metrics.jsonl")" = 1 ]
 # a learning rate that ends in numbers that are not finite: the step and the tensor are named, the checkpoint of before stays,
 # and with a lower rate the run goes on from it
 recipe wild "$case/inputs/data.json" | sed 's/^steps.*/steps: 60/;s/every: 1/every: 0/;s/^optimizer:/&\n  name: sgd/' >"$folder/wild.yaml"
