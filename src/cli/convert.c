@@ -113,8 +113,9 @@ static sn_status add_all(conversion *c, size_t *others) {
         sn_source *source = NULL;
         const sn_source_tensor *t = c->merges ? sn_merge_trained(&c->merge, name, &source) : NULL;
         if (!t) source = c->source, t = &c->source->tensors[i];
-        if (!sn_type_of(t->type)->to_float) (*others)++; /* whole numbers: no weights */
-        else status = add(c, source, t, name);
+        bool packed = t->type == SN_TYPE_U8 && ends(name, ".weight");
+        if (!sn_type_of(t->type)->to_float && !packed) (*others)++; /* whole numbers: no weights */
+        else if (!(status = sn_source_check(t, c->error))) status = add(c, source, t, name);
     }
     const sn_source_tensor *t;
     sn_source *source;

@@ -14,10 +14,37 @@ static bool holds(const sn_source *source, const char *words) {
     return false;
 }
 
+static bool ends(const char *name, const char *with) {
+    size_t n = strlen(name), k = strlen(with);
+    return n >= k && strcmp(name + n - k, with) == 0;
+}
+
+/* What was trained whole takes the place of a tensor of the same shape; tables may have grown by tokens. */
+static sn_status check_trained(const sn_source *source, const sn_source_tensor *t, const sn_source_tensor *base, sn_error *error) {
+    char found[96], expected[96];
+    bool table = ends(t->name, "embed_tokens.weight") || ends(t->name, "lm_head.weight"), fits = !base || base->shape.rank == t->shape.rank;
+    sn_status status = sn_source_check(t, error);
+    for (int i = table; base && fits && i < base->shape.rank; i++) fits = base->shape.dim[i] == t->shape.dim[i];
+    if (status) return sn_fail_prefix(error, "%s", source->path);
+    return fits ? SN_OK : sn_fail(error, SN_ERROR_INPUT, "%s: %s: found %s, expected the base's %s", source->path, t->name, sn_shape_text(&t->shape, found), sn_shape_text(&base->shape, expected));
+}
+
 /* LLaVA trains the projector beside the updates: that of the base, where it has one, is not the one that belongs to them. */
-static sn_status check_projector(const sn_merge *m, sn_error *error) {
+static sn_status check_projector(sn_merge *m, const sn_source *base, sn_error *error) {
     json_t *config;
-    sn_status status = sn_model_json(m->folder, "config.json", &config, error);
+    sn_source *source;
+    const char *name;
+    sn_status status = SN_OK;
+    bool projector = false;
+    const sn_source_tensor *t;
+    for (size_t i = 0; !status && (t = sn_merge_trained_at(m, i, &source, &name)); i++) {
+        projector |= strstr(name, "mm_projector.") != NULL;
+        status = check_trained(source, t, sn_source_find(base, name), error);
+    }
+    for (size_t i = 0; !status && projector && i < base->count; i++)
+        if (strstr(base->tensors[i].name, "mm_projector.") && !sn_merge_trained(m, base->tensors[i].name, &source))
+            status = sn_fail(error, SN_ERROR_INPUT, "%s: %s is missing: the other tensors of the projector that was trained are there", m->folder, base->tensors[i].name);
+    if (status || (status = sn_model_json(m->folder, "config.json", &config, error))) return status;
     if (!status && sn_json_at(config, "mm_vision_tower") && !m->trained && !holds(m->updates, "mm_projector."))
         status = sn_fail(error, SN_ERROR_INPUT, "%s: projector missing: non_lora_trainables.bin, which training writes beside adapter_model.bin, is not there", m->folder);
     json_decref(config);
@@ -33,7 +60,7 @@ sn_status sn_merge_open(const char *folder, const sn_source *base, const char *b
     if (!status) status = sn_adapter_read(folder, m->updates, base, base_path, arena, &m->adapter, error);
     if (!status && sn_is_file(trained)) status = sn_source_open(trained, &m->trained, error);
     if (!status && !(m->taken = sn_arena_alloc(arena, m->updates->count + 1, sizeof *m->taken))) status = sn_fail_memory(error);
-    if (!status) status = check_projector(m, error);
+    if (!status) status = check_projector(m, base, error);
     sn_free(path);
     sn_free(trained);
     if (status) sn_merge_close(m);

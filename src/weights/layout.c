@@ -178,12 +178,7 @@ static bool is_used(const binding *b, const sn_source_tensor *t) { return sn_map
 
 static sn_status take(binding *b, sn_source *source, const sn_source_tensor *t, sn_weight *out, sn_error *error) {
     mark(b, t);
-    if (!sn_type_of(t->type)->is_float) {
-        char shape[96];
-        return sn_fail(error, SN_ERROR_INPUT, "%s: found %s of %s, expected floating-point numbers%s", t->name, sn_shape_text(&t->shape, shape), sn_type_of(t->type)->name,
-                       t->type == SN_TYPE_U8 ? "; packed by a 4-bit loader: save it again without packing" : "");
-    }
-    return sn_source_weight(source, t, b->store->arena, out, error);
+    return sn_type_of(t->type)->is_float ? sn_source_weight(source, t, b->store->arena, out, error) : sn_source_check(t, error);
 }
 
 /* Whether two shapes are equal in all dimensions but one. */

@@ -361,6 +361,16 @@ sn_status sn_source_copy(const sn_source_tensor *t, void *to, sn_error *error) {
 
 static sn_status make_gathered(const void *recipe, void *to, sn_error *error) { return sn_source_copy(recipe, to, error); }
 
+sn_status sn_source_check(const sn_source_tensor *t, sn_error *error) {
+    char shape[96];
+    if (!sn_type_of(t->type)->is_float)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: found %s of %s, expected floating-point numbers%s", t->name, sn_shape_text(&t->shape, shape), sn_type_of(t->type)->name,
+                       t->type == SN_TYPE_U8 ? "; packed by a 4-bit loader: save it again without packing" : "");
+    if (sn_shape_count(&t->shape) == 0)
+        return sn_fail(error, SN_ERROR_INPUT, "%s: found %s, a tensor without values; written by a sharded training run that did not gather", t->name, sn_shape_text(&t->shape, shape));
+    return SN_OK;
+}
+
 sn_status sn_source_weight(sn_source *source, const sn_source_tensor *t, sn_arena *arena, sn_weight *out, sn_error *error) {
     if (!sn_type_of(t->type)->to_float)
         return sn_fail(error, SN_ERROR_INPUT, "%s: tensor %s: found type %s, expected floating-point weights", t->file, t->name, sn_type_of(t->type)->name);

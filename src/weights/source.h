@@ -65,6 +65,9 @@ void sn_source_close(sn_source *source);
 
 const sn_source_tensor *sn_source_find(const sn_source *source, const char *name);
 
+/* Whether a tensor can be a parameter: floating-point numbers, and not none of them. */
+sn_status sn_source_check(const sn_source_tensor *tensor, sn_error *error);
+
 /* A weight over the tensor: a view where the data are contiguous and in the file, otherwise derived. `arena`
  * keeps the recipe. */
 sn_status sn_source_weight(sn_source *source, const sn_source_tensor *tensor, sn_arena *arena, sn_weight *out, sn_error *error);

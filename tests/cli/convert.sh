@@ -87,6 +87,52 @@ for name, value, code in ("f32", 1.001953125, "f"), ("bf16", 0x3F80, "H"):
     assert set(struct.unpack(f"<4096{code}", values)) == {value}, name
 PY
 
+# what was trained beside the updates, each tensor of it damaged in its own way, is named, and nothing is written
+llava=$3/llava/train-stage2/model/llava
+python3 - "$folder" <<PY
+import json, os, struct, sys
+def write(path, tensors):
+    head, at, data = {}, 0, b""
+    for name, (kind, shape, raw) in tensors.items():
+        head[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + len(raw)]}
+        at, data = at + len(raw), data + raw
+    text = json.dumps(head).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+def floats(*shape, value=0.5):
+    n = 1
+    for d in shape: n *= d
+    return "F32", list(shape), struct.pack(f"<{n}f", *[value] * n)
+prefix = "base_model.model.model."
+first = prefix + "mm_projector.0.weight"
+whole = {first: floats(40, 24), prefix + "mm_projector.0.bias": floats(40), prefix + "mm_projector.2.weight": floats(40, 40), prefix + "mm_projector.2.bias": floats(40)}
+b = prefix + "layers.0.self_attn.q_proj.lora_B.weight"
+updates = {prefix + "layers.0.self_attn.q_proj.lora_A.weight": floats(1, 40), b: floats(40, 1)}
+empty, packed = ("F32", [0], b""), ("U8", [480, 1], bytes(480))
+cases = {"sound": (whole, updates), "empty": ({**whole, first: empty}, updates), "packed": ({**whole, first: packed}, updates), "turned": ({**whole, first: floats(24, 40)}, updates),
+         "partial": ({k: v for k, v in whole.items() if k != first}, updates), "hollow": (whole, {**updates, b: empty}), "half": (whole, {k: v for k, v in updates.items() if k != b}),
+         "wild": (whole, {**updates, b: floats(40, 1, value=float("nan"))})}
+for name, (trained, updates) in cases.items():
+    place = f"{sys.argv[1]}/{name}"
+    os.makedirs(place)
+    write(place + "/non_lora_trainables.bin", trained)
+    write(place + "/adapter_model.safetensors", updates)
+    json.dump({"r": 1, "lora_alpha": 2}, open(place + "/adapter_config.json", "w"))
+PY
+"$program" convert "$llava" "$folder/llava" --merge "$folder/sound" >"$folder/out"
+grep -q '25 tensors' "$folder/out"
+damaged() { # NAME WORDS
+  fails "$2" "$program" convert "$llava" "$folder/damaged" --merge "$folder/$1"
+  [ ! -e "$folder/damaged/model.safetensors" ]
+}
+damaged empty 'empty/non_lora_trainables.bin: .*mm_projector.0.weight: found \[0\].*sharded training run that did not gather'
+damaged packed 'mm_projector.0.weight: found \[480, 1\] of u8.*packed by a 4-bit loader'
+damaged turned "mm_projector.0.weight: found \[24, 40\], expected the base's \[40, 24\]"
+damaged partial 'partial: model.mm_projector.0.weight is missing'
+damaged hollow 'lora_B \[0\] are empty'
+damaged half 'only one of lora_A and lora_B'
+damaged wild 'q_proj.lora_B.weight: the low-rank update is not finite'
+for name in empty packed; do fails 'mm_projector.0.weight: found' "$program" convert "$folder/$name/non_lora_trainables.bin" "$folder/damaged.safetensors"; done
+
 # what fits nothing, or cannot be written, leaves what is there
 cp "$folder/f32.safetensors" "$folder/kept"
 fails 'found no lora_A of a tensor' "$program" convert "$base" "$folder/f32.safetensors" --merge "$folder/adapter"
