@@ -209,7 +209,7 @@ sn_status sn_llava_sample(const sn_model *m, const char *conversation, const jso
     if (!id) id = "(without id)";
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(modes[i].name, conversation) == 0) mode = &modes[i];
-    if (!mode) return sn_fail(error, SN_ERROR_USAGE, "conv_mode: found %s, expected plain, v0, v1, llava_llama_2 or hf", conversation);
+    if (!mode) return sn_fail(error, SN_ERROR_USAGE, "template: found %s, expected plain, v0, v1, llava_llama_2 or hf", conversation);
     sn_status status = read_turns(sample, id, human, answer, MAX_TURNS, &turns, error);
     if (!status) status = read_images(sample, id, out, error);
     if (status) return status;

@@ -181,7 +181,8 @@ sn_status sn_training_survey(sn_training *t, bool decode, sn_data_report *out, s
         out->pictures += l.sample.num_media, out->learnt += l.learnt;
         if (l.sample.num_media > most_pictures) most_pictures = l.sample.num_media;
         if ((int64_t)l.sample.ids.count > out->longest) out->longest = (int64_t)l.sample.ids.count;
-        if (fatal(l.status)) status = sn_fail(error, l.status, "%s", l.error.message);
+        if (l.status == SN_ERROR_USAGE) status = sn_fail(error, l.status, "%s: %s%s", t->recipe->file, sn_recipe_line_with(t->recipe, "template:").text, l.error.message); /* all that a sample has of the recipe */
+        else if (fatal(l.status)) status = sn_fail(error, l.status, "%s", l.error.message);
         else if (l.status) skip(t, &l);
         else if (l.cut) tell_cut(t, &l);
         if (!l.status && t->hooks.on_sample) t->hooks.on_sample(t->hooks.context, l.id, &l.sample, l.learnt);
@@ -190,7 +191,8 @@ sn_status sn_training_survey(sn_training *t, bool decode, sn_data_report *out, s
     sn_loader_close(loader);
     t->state.skipped = skipped; /* the run's own count */
     if (status) return status;
-    if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
+    if (!out->usable && !out->broken) return sn_fail(error, SN_ERROR_INPUT, "no learnt token in %lld of %lld samples", (long long)t->samples, (long long)t->samples);
+    if (!out->usable) return sn_fail(error, SN_ERROR_INPUT, "none of %lld samples can be used: %lld are broken, %lld without a learnt token", (long long)t->samples, (long long)out->broken, (long long)out->without_labels);
     return t->objective->memory(t, out->longest, most_pictures, &out->pass_memory, error);
 }
 

@@ -244,6 +244,14 @@ sn_recipe_line sn_recipe_line_with(const sn_recipe *r, const char *text) {
     return line_text(found);
 }
 
+/* Whether a line has that word as a key, in front of a comment. */
+static bool has_key(const char *line, const char *key) {
+    size_t length = strlen(key);
+    for (const char *hit = strstr(line, key); hit; hit = strstr(hit + 1, key))
+        if ((hit == line || (!isalnum((unsigned char)hit[-1]) && hit[-1] != '_')) && hit[length] == ':' && !memchr(line, '#', (size_t)(hit - line))) return true;
+    return false;
+}
+
 /* The line that gives a word ("optimizer.lr") its value. */
 static sn_recipe_line line_of(const sn_recipe *r, const char *word) {
     char *bytes, part[64];
@@ -259,8 +267,7 @@ static sn_recipe_line line_of(const sn_recipe *r, const char *word) {
         line++;
         bool begins = isalpha((unsigned char)at[0]);
         if (begins && dot && (inside = strncmp(at, part, strlen(part)) == 0 && at[strlen(part)] == ':')) from = at + strlen(part);
-        for (char *hit = strstr(from, key); hit && inside && (dot || begins); hit = strstr(hit + 1, key))
-            if ((hit == at || (!isalnum((unsigned char)hit[-1]) && hit[-1] != '_')) && hit[strlen(key)] == ':' && !memchr(at, '#', (size_t)(hit - at))) found = line;
+        if (inside && (dot || begins) && has_key(from, key)) found = line;
         at = next;
     }
     sn_free(bytes);
@@ -322,6 +329,26 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     return SN_OK;
 }
 
+/* libcyaml tells of a key the place of what stands before it: its own line is looked for from there on. */
+static sn_status refuse_key(const char *path, char *bytes, const char *log, sn_error *error) {
+    static const struct { const char *begins, *why; } kinds[] = {{"Unexpected key: ", "there is no such word in this place of a recipe"}, {"Mapping field already seen: ", "stands here a second time"}};
+    const char *place = strstr(log, "(line: ");
+    int from = place ? atoi(place + strlen("(line: ")) : 0, line = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strncmp(log, kinds[i].begins, strlen(kinds[i].begins)) != 0) continue;
+        const char *key = log + strlen(kinds[i].begins);
+        char *word = sn_strndup(key, strcspn(key, ";"));
+        for (char *at = bytes, *next; word && at; at = next) {
+            if ((next = strchr(at, '\n'))) *next++ = 0;
+            if (++line >= from && has_key(at, word)) break;
+        }
+        sn_status status = word ? sn_fail(error, SN_ERROR_USAGE, "%s: line %d: %s: %s", path, line, word, kinds[i].why) : sn_fail_memory(error);
+        sn_free(word);
+        return status;
+    }
+    return sn_fail(error, SN_ERROR_USAGE, "%s: %s", path, log);
+}
+
 sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, sn_recipe **out, sn_error *error) {
     char *bytes;
     size_t length;
@@ -332,13 +359,11 @@ sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, 
     cyaml_config_t config = config_of(&log);
     sn_recipe *r = NULL;
     cyaml_err_t code = cyaml_load_data((const uint8_t *)bytes, length, &config, &schema, (cyaml_data_t **)&r, NULL);
+    if (code != CYAML_OK) status = refuse_key(path, bytes, log.length ? log.data : cyaml_strerror(code), error);
+    else if (!r) status = sn_fail(error, SN_ERROR_USAGE, "%s: the recipe is empty", path);
     sn_free(bytes);
-    if (code != CYAML_OK || !r) {
-        status = sn_fail(error, SN_ERROR_USAGE, "%s: %s", path, log.length ? log.data : cyaml_strerror(code));
-        sn_buf_free(&log);
-        return status;
-    }
     sn_buf_free(&log);
+    if (status) return status;
     if (!(r->file = sn_strdup(path))) status = sn_fail_memory(error);
     for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error);
     if (!status) status = check(path, r, error);

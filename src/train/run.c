@@ -81,7 +81,7 @@ static sn_status open_trainer(sn_training *t, sn_error *error) {
     for (int i = 0; i < t->lora.num_targets && status && !pattern; i++)
         if (strstr(inner.message, t->lora.targets[i])) pattern = t->lora.targets[i];
     if (status && pattern) return sn_fail(error, status, "%s: %s%s", t->recipe->file, sn_recipe_line_with(t->recipe, pattern).text, inner.message);
-    return status ? sn_fail(error, status, "%s", inner.message) : SN_OK;
+    return status ? sn_fail(error, status, "%s%s%s", status == SN_ERROR_USAGE ? t->recipe->file : "", status == SN_ERROR_USAGE ? ": " : "", inner.message) : SN_OK;
 }
 
 sn_status sn_training_open(const sn_recipe *r, int threads, bool fresh, const sn_run_hooks *hooks, sn_training *out, sn_error *error) {

@@ -84,13 +84,29 @@ fails 'another recipe' train "$folder/good.yaml" --set optimizer.lr=1e-3
 recipe odd "$case/inputs/data.json" 'lora:
   r: 4
   tragets: [q_proj]' >"$folder/odd.yaml"
-fails 'line: 17' train "$folder/odd.yaml"
-says tragets
+fails 'odd.yaml: line 18: tragets: there is no such word' train "$folder/odd.yaml"
+for words in 'optimiser: {lr: 1}/line 16: optimiser: there is no such word' 'steps: 3/line 16: steps: stands here a second time' 'compute: fp8/fp8; .*line: 16' 'template: odd/line 16: template: found odd, expected plain' \
+  'train: [{pattern: "decoder.layers.9.*"}]/line 16: train: found decoder.layers.9.\*, which fits no parameter' 'freeze: [nothing]/line 16: freeze: found nothing, which fits' 'freeze: ["*"]/odd.yaml: nothing learns' \
+  'lora: {r: 2, targets: [other_proj]}/line 16: lora.targets: found other_proj, which fits no linear layer' 'lora: {r: 0, targets: [q_proj]}/line 16: lora.r: found 0'; do
+  recipe odd "$case/inputs/data.json" "${words%%/*}" >"$folder/odd.yaml"
+  fails "${words#*/}" train "$folder/odd.yaml"
+done
+: >"$folder/odd.yaml"
+fails 'odd.yaml: the recipe is empty' train "$folder/odd.yaml"
+fails 'none.yaml: No such file' train "$folder/none.yaml"
 recipe missing "$folder/none.json" >"$folder/missing.yaml"
 fails 'none.json' train "$folder/missing.yaml"
+for way in model.llm model.vision; do fails "$folder/nowhere: [Nn]o such file" train "$folder/good.yaml" --set save.folder="$folder/other" --set $way="$folder/nowhere"; done
+recipe far "$case/inputs/data.json" | sed "s|images: .*|images: $folder/none|" >"$folder/far.yaml"
+fails 'none of 2 samples can be used: 2 are broken, 0 without' train "$folder/far.yaml"
+says 'sample 1 is skipped: .*none/inputs/a.png: cannot read'
 echo '[]' >"$folder/empty.json"
-recipe empty "$folder/empty.json" >"$folder/empty.yaml"
-fails 'empty.json' train "$folder/empty.yaml"
+: >"$folder/empty.tsv"
+: >"$folder/empty.jsonl"
+for empty in json jsonl tsv; do
+  recipe empty "$folder/empty.$empty" >"$folder/empty.yaml"
+  fails "empty.yaml: line 6: .*empty.$empty: the data set is empty" train "$folder/empty.yaml"
+done
 echo '[{"id": "mute", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": ""}]}]' >"$folder/mute.json"
 recipe mute "$folder/mute.json" >"$folder/mute.yaml"
 fails 'no learnt token in 1 of 1 samples' train "$folder/mute.yaml" --set batch.size=1
