@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { VERSION = 3, STATE_LIMIT = 16 << 20 };
+
 static const char *const kinds[] = {"value", "m", "v"};
 
 static float *part_of(const sn_trainable *t, int kind) { return kind == 0 ? t->value : kind == 1 ? t->moments.m : t->moments.v; }
@@ -114,7 +116,7 @@ static char *state_text(const sn_trainer *t, const sn_training_state *state) {
     snprintf(rest, sizeof rest, "%016" PRIx64, state->rest);
     json_t *updates = json_array();
     for (size_t i = 0; i < t->count; i++) json_array_append_new(updates, json_integer(t->trainables[i].moments.updates));
-    json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o}", "version", 3, "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped, "recipe", recipe, "rest", rest, "data", data_state(&state->mixture), "updates", updates);
+    json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o}", "version", VERSION, "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped, "recipe", recipe, "rest", rest, "data", data_state(&state->mixture), "updates", updates);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
@@ -188,12 +190,12 @@ sn_status sn_checkpoint_write(const char *folder, const sn_trainer *t, sn_share 
     return status;
 }
 
-static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn_training_state *state, sn_error *error) {
-    json_t *root;
-    sn_status status = sn_json_file(path, 1 << 16, &root, error);
-    if (status) return status;
+static sn_status read_state(const char *path, const json_t *root, uint64_t recipe, sn_trainer *t, sn_training_state *state, sn_error *error) {
     const char *hash = sn_json_string(root, "recipe"), *rest = sn_json_string(root, "rest");
-    status = sn_json_integer(path, root, "step", 0, INT64_MAX, &state->step, error);
+    int64_t version = 0;
+    sn_status status = sn_json_integer(path, root, "version", 1, INT64_MAX, &version, error);
+    if (!status && version > VERSION) status = sn_fail(error, SN_ERROR_SUPPORT, "%s: version: found %" PRId64 ", expected at most %d: a later sensorium has written it", path, version, VERSION);
+    if (!status) status = sn_json_integer(path, root, "step", 0, INT64_MAX, &state->step, error);
     if (!status) status = sn_json_integer(path, root, "skipped", 0, INT64_MAX, &state->skipped, error);
     state->recipe = hash ? strtoull(hash, NULL, 16) : 0;
     bool kin = rest && state->rest && strtoull(rest, NULL, 16) == state->rest;
@@ -207,7 +209,6 @@ static sn_status read_state(const char *path, uint64_t recipe, sn_trainer *t, sn
     if (!status && json_array_size(updates) != t->count)
         status = sn_fail(error, SN_ERROR_INPUT, "%s: updates: found %zu numbers, expected %zu: not a whole checkpoint of this model", path, json_array_size(updates), t->count);
     for (size_t i = 0; i < t->count && !status; i++) t->trainables[i].moments.updates = json_integer_value(json_array_get(updates, i));
-    json_decref(root);
     return status;
 }
 
@@ -243,9 +244,17 @@ sn_status sn_checkpoint_read(const char *folder, sn_trainer *t, uint64_t recipe,
     sn_status status = SN_OK;
     if (count) {
         char *parameters = sn_format("%s/step-%" PRId64 "/parameters.safetensors", folder, steps[0]), *json = sn_format("%s/step-%" PRId64 "/state.json", folder, steps[0]);
-        status = parameters && json ? read_state(json, recipe, t, state, error) : sn_fail_memory(error);
-        if (!status) status = read_parameters(parameters, t, error);
+        json_t *root = NULL;
+        status = parameters && json ? sn_json_file(json, STATE_LIMIT, &root, error) : sn_fail_memory(error);
+        bool damaged = status != SN_OK;
+        if (!status) status = read_state(json, root, recipe, t, state, error);
+        if (!status && (status = read_parameters(parameters, t, error))) damaged = true;
+        if (damaged && status != SN_ERROR_MEMORY && count > 1) { /* never silently: steps that were done would be done again */
+            sn_error inner = *error;
+            sn_fail(error, status, "%s; take %s/step-%" PRId64 " away, and the run goes on from step-%" PRId64, inner.message, folder, steps[0], steps[1]);
+        }
         t->step = state->step;
+        json_decref(root);
         sn_free(parameters);
         sn_free(json);
     }

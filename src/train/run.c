@@ -236,7 +236,10 @@ static sn_status step_and_save(sn_training *t, sn_metrics *metrics, sn_timeline 
     report.checkpoint = *stop || flags[1] || t->state.step == t->steps || (r->save.every && t->state.step % r->save.every == 0);
     if (!status && report.checkpoint) {
         if (t->hooks.on_save) t->hooks.on_save(t->hooks.context, t->state.step);
-        status = sn_checkpoint_write(r->save.folder, &t->trainer, t->share, &t->state, r->save.keep, error);
+        sn_error inner = {0};
+        status = sn_checkpoint_write(r->save.folder, &t->trainer, t->share, &t->state, r->save.keep, &inner);
+        if (status && t->kept) status = sn_fail(error, status, "%s; %s/step-%lld stays, and the same command goes on from it", inner.message, r->save.folder, (long long)t->kept);
+        else if (status) status = sn_fail(error, status, "%s", inner.message);
         if (!status && first && t->state.step < t->steps) status = sn_metrics_report(metrics, r->save.folder, error);
         status = sn_ranks_agree(ranks, status, NULL, 0, error);
         if (!status) t->kept = t->state.step;

@@ -47,6 +47,31 @@ fails 'cannot write' sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train 
 [ -z "$(find "$folder/full" -name '*.part*')" ]
 train "$folder/full.yaml" >/dev/null
 cmp "$folder/good/model.safetensors" "$folder/full/model.safetensors"
+rm -r "$folder/full/step-4"
+cp -r "$folder/full/step-3" "$folder/whole-3"
+fails "cannot write.*; $folder/full/step-3 stays, and the same command goes on from it" sh -c "trap '' XFSZ; ulimit -f 64; exec \"$program\" train \"$folder/full.yaml\" --threads 1"
+diff -r "$folder/full/step-3" "$folder/whole-3"
+train "$folder/full.yaml" >"$folder/out"
+grep -q '^step 4/4 ' "$folder/out"
+cmp "$folder/good/model.safetensors" "$folder/full/model.safetensors"
+
+# a checkpoint that is not whole any more is refused, and the one before it is next
+damage() { # WHAT WORDS
+  rm -r "$folder/full/step-4"
+  cp -r "$folder/good/step-4" "$folder/full/"
+  (cd "$folder/full/step-4" && eval "$1")
+  fails "$2" train "$folder/full.yaml"
+}
+damage 'truncate -s -1 parameters.safetensors' 'step-4/parameters.safetensors: .*truncated'
+says "take $folder/full/step-4 away, and the run goes on from step-3"
+damage 'rm parameters.safetensors' 'No such file.*goes on from step-3'
+damage ': >state.json' 'state.json: .*not valid JSON.*goes on from step-3'
+damage 'sed -i s/.version.:3/\"version\":4/ state.json' 'version: found 4, expected at most 3'
+damage 'sed -i s/.place.:8/\"place\":7/ state.json' 'not a whole checkpoint'
+damage 'sed -i "s/.updates.:.4,/\"updates\":[/" state.json' 'updates: found 24 numbers, expected 25'
+rm -r "$folder/full/step-4"
+train "$folder/full.yaml" >/dev/null
+cmp "$folder/good/model.safetensors" "$folder/full/model.safetensors"
 
 # an export that cannot be written leaves the one that is there
 cp "$folder/good/model.safetensors" "$folder/before"
