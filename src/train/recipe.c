@@ -303,7 +303,7 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     const struct {
         const char *name;
         double value, low, high;
-    } ranges[] = {{"optimizer.lr", o->lr, 1e-12, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
+    } ranges[] = {{"optimizer.lr", o->lr, 0, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
                   {"optimizer.weight_decay", o->weight_decay, 0, 10}, {"optimizer.max_grad_norm", o->max_grad_norm, 0, 1e9}, {"optimizer.connector_lr", o->connector_lr, 0, 10},
                   {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"schedule.every", r->schedule.every, r->schedule.name == SN_SCHEDULE_STEP, 4294967295.0}, {"schedule.factor", r->schedule.factor, 0, 1},
                   {"loss.captioning", l->captioning ? *l->captioning : 1, 0, 1e6}, {"loss.retrieval", l->retrieval ? *l->retrieval : 1, 0, 1e6}, {"loss.joined", l->joined ? *l->joined : 0, 0, 1},
@@ -365,7 +365,9 @@ sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, 
     sn_buf_free(&log);
     if (status) return status;
     if (!(r->file = sn_strdup(path))) status = sn_fail_memory(error);
-    for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error);
+    bool rate = !status && line_of(r, "optimizer.lr").text[0]; /* 0 is one, to look at losses: nothing moves */
+    for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error), rate |= strncmp(set[i], "optimizer.lr=", strlen("optimizer.lr=")) == 0;
+    if (!status && !rate) status = sn_fail(error, SN_ERROR_USAGE, "%s: optimizer.lr: missing", path);
     if (!status) status = check(path, r, error);
     if (status) sn_recipe_free(r);
     else *out = r;

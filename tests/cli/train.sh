@@ -118,7 +118,7 @@ for words in 'optimiser: {lr: 1}/line 16: optimiser: there is no such word' 'ste
 done
 : >"$folder/odd.yaml"
 fails 'odd.yaml: the recipe is empty' train "$folder/odd.yaml"
-fails 'none.yaml: No such file' train "$folder/none.yaml"
+fails 'absent.yaml: No such file' train "$folder/absent.yaml"
 recipe missing "$folder/none.json" >"$folder/missing.yaml"
 fails 'none.json' train "$folder/missing.yaml"
 for way in model.llm model.vision; do fails "$folder/nowhere: [Nn]o such file" train "$folder/good.yaml" --set save.folder="$folder/other" --set $way="$folder/nowhere"; done
@@ -245,12 +245,19 @@ cmp "$folder/merged/config.json" "$case/model/llava/config.json"
 rm "$folder/lora/adapter/non_lora_trainables.bin"
 fails 'projector missing: non_lora_trainables.bin' "$program" convert "$case/model/llava" "$folder/merged" --merge "$folder/lora/adapter"
 
+# at a rate of 0 losses can be looked at, and nothing moves
+train "$folder/good.yaml" --set save.folder="$folder/still" --set steps=1 --set optimizer.lr=0 --set optimizer.weight_decay=0.1 >"$folder/out"
+grep -q '^step 1/1  loss 8.26837[0-9]  learnt 41 ' "$folder/out"
+"$program" convert "$case/model/llava" "$folder/before.safetensors" >/dev/null
+"$program" compare "$folder/still/model.safetensors" "$folder/before.safetensors" --rtol 0 --atol 0 >/dev/null
+grep -v '^  lr:' "$folder/good.yaml" | sed 's/^optimizer:/&\n  beta1: 0.9/' >"$folder/none.yaml"
+fails 'none.yaml: optimizer.lr: missing' train "$folder/none.yaml"
+
 # texts alone: the projector is left alone
 echo '[{"id": "t", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}]' >"$folder/text.json"
 recipe text "$folder/text.json" >"$folder/text.yaml"
 train "$folder/text.yaml" --set batch.size=1 --set optimizer.weight_decay=0.1 >"$folder/out"
 grep -q 'pictures  *none: .*(the projector) is left as it is' "$folder/out"
-"$program" convert "$case/model/llava" "$folder/before.safetensors" >/dev/null
 "$program" compare "$folder/text/model.safetensors" "$folder/before.safetensors" --rtol 0 --atol 0 >"$folder/table" 2>/dev/null || true
 [ "$(grep -c 'mm_projector.* equal ' "$folder/table")" = 4 ]
 [ "$(grep -c ' equal ' "$folder/table")" = 4 ] # all else has learnt

@@ -178,7 +178,7 @@ static void test_recipes_are_checked(void **state) {
     const char *good[] = {"optimizer.lr=1e-4", "batch.size=3", "compute=bf16", "recompute=true", "loss.joined=0.25", "data.0.weight=2", "data.0.images=elsewhere", "model.fresh.llm.layers=3"};
     const struct {
         const char *set, *says;
-    } wrong[] = {{"optimizer.lr=0", "optimizer.lr: found 0"}, {"optimizer.rate=1", "no such word"}, {"optimizer=1", "holds other words"}, {"data.1.path=x", "no such word"}, {"data.path=x", "no such word"},
+    } wrong[] = {{"optimizer.lr=-1", "optimizer.lr: found -1"}, {"optimizer.rate=1", "no such word"}, {"optimizer=1", "holds other words"}, {"data.1.path=x", "no such word"}, {"data.path=x", "no such word"},
                  {"steps=1.5", "whole number"}, {"compute=f16", "one of f32, bf16"}, {"recompute=yes", "true or false"}, {"data.0.weight=0", "weight: found 0"}};
     sn_recipe *recipe;
     assert_ok(sn_recipe_read(path, good, 8, &recipe, &f->error), f->error);
