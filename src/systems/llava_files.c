@@ -54,6 +54,7 @@ int sn_llava_recognise(const sn_model_files *files, const char **why) {
     }
     json_t *config = NULL;
     if (!folder || !sn_is_directory(folder) || sn_model_json(folder, "config.json", &config, NULL)) return 0;
+    if (!config && is_adapter(folder) && files->base && sn_model_json(files->base, "config.json", &config, NULL)) return 0; /* PEFT writes none beside it */
     const char *type = sn_json_string(config, "model_type");
     int sure = 9;
     if (files->delta && (sn_json_at(config, "mm_vision_tower") || files->vision)) *why = "a base model and a delta were given";
@@ -108,7 +109,7 @@ static sn_status choose_template(sn_model *m, const json_t *config, const char *
     char *folder = sn_path_name(path);
     if (!folder) return sn_fail_memory(error);
     if (c->code_of_may_2023) name = "multimodal", m->template_reason = "base + delta of the first release";
-    else if (strcmp(m->layout, "Hugging Face") == 0) name = "hf", m->template_reason = "Hugging Face layout";
+    else if (strncmp(m->layout, "Hugging Face", strlen("Hugging Face")) == 0) name = "hf", m->template_reason = "Hugging Face layout";
     else if (projector && strncmp(projector, "mlp", 3) == 0) name = "llava_v1", m->template_reason = "mm_projector_type is an MLP (version 1.5)";
     else if (aspect && strcmp(aspect, "pad") == 0) name = "llava_v1", m->template_reason = "image_aspect_ratio is pad (version 1.5)";
     else if (c->use_im_start_end && c->llama.vocab_size >= 32003) name = "llava_v0", m->template_reason = "mm_use_im_start_end with added rows (first release)";
@@ -192,13 +193,40 @@ static bool is_mmproj(const char *path) {
     return found;
 }
 
-/* One folder with all parts, key names of three ages. */
-static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *folder, const json_t *config, sn_error *error) {
+/* What was trained beside the low-rank updates: the projector, and perhaps whole tensors, which win over the base's. */
+static sn_status open_trainables(sn_model *m, const char *folder, sn_source **out, sn_error *error) {
+    const char *table, *head;
+    char *path = sn_path_join(folder, "non_lora_trainables.bin");
+    if (!path) return sn_fail_memory(error);
+    sn_status status = sn_is_file(path) ? sn_model_source(m, path, out, error)
+                                        : sn_fail(error, SN_ERROR_INPUT, "%s: projector missing: non_lora_trainables.bin, which training writes beside adapter_model.bin, is not there", folder);
+    sn_free(path);
+    if (!status) status = sn_source_prefix(*out, "embed_tokens.weight", m->arena, &table, error);
+    if (!status) status = sn_source_prefix(*out, "lm_head.weight", m->arena, &head, error);
+    sn_names *names[] = {!status && table ? sn_model_names(m, sn_llama_names_hf, "decoder.", table, out, 1) : NULL, !status && head ? sn_model_names(m, sn_llama_head_hf, "decoder.", head, out, 1) : NULL};
+    for (int i = 0; i < 2; i++)
+        if (names[i]) names[i]->partial = true;
+    return status;
+}
+
+/* The projector in Hugging Face's names: of the base, or of what was trained beside updates of it (NULL where nothing was). */
+static sn_status open_projector_hf(sn_model *m, sn_source *base, sn_source *trained, sn_error *error) {
+    const char *prefix, *own = NULL;
+    sn_status status = sn_source_prefix(base, "linear_1.weight", m->arena, &prefix, error);
+    if (!status && trained) status = sn_source_prefix(trained, "linear_1.weight", m->arena, &own, error);
+    if (status) return status;
+    if (!prefix) prefix = "multi_modal_projector.";
+    if (own && !sn_model_skip(m, sn_llava_projector_hf, prefix, base)) return sn_fail_memory(error);
+    return sn_model_names(m, sn_llava_projector_hf, "projector.", own ? own : prefix, own ? &trained : &base, 1) ? SN_OK : sn_fail_memory(error);
+}
+
+/* One folder with all parts, key names of three ages; perhaps with low-rank updates from another. */
+static sn_status open_hf(sn_model *m, const sn_model_files *files, const release *r, const json_t *config, sn_error *error) {
     sn_llava *c = m->own;
-    sn_source *source;
-    const char *tower, *projector, *act = sn_json_string(config, "projector_hidden_act"), *strategy = sn_json_string(config, "vision_feature_select_strategy");
+    sn_source *source, *trained = NULL;
+    const char *folder = r->main, *tower, *projector, *act = sn_json_string(config, "projector_hidden_act"), *strategy = sn_json_string(config, "vision_feature_select_strategy");
     int64_t layer = -2, image_id = -1;
-    m->layout = "Hugging Face", m->ids_known = true;
+    m->layout = r->llm.adapter ? "Hugging Face, LoRA on a base model" : "Hugging Face", m->ids_known = true;
     /* tokenizer.json's normaliser puts a blank in front of every stretch between special tokens; a model that was
      * trained with tokenizer.model alone has seen it at the beginning only (models/demo) */
     char *fast = sn_path_join(files->tokenizer ? files->tokenizer : folder, "tokenizer.json");
@@ -210,7 +238,8 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     if (act && strcmp(act, "gelu") != 0) return sn_fail(error, SN_ERROR_SUPPORT, "config.json: projector_hidden_act: found %s, expected gelu", act);
     if (strategy && strcmp(strategy, "default") != 0 && strcmp(strategy, "full") != 0)
         return sn_fail(error, SN_ERROR_INPUT, "config.json: vision_feature_select_strategy: found %s, expected default or full", strategy);
-    sn_status status = sn_open_llama(m, &(sn_llama_files){.path = folder}, text, "config.json: text_config", &c->llama, &source, error);
+    sn_status status = r->llm.adapter && sn_folder_holds(r->llm.adapter, "non_lora_trainables.bin") ? open_trainables(m, r->llm.adapter, &trained, error) : SN_OK; /* first: what was trained wins */
+    if (!status) status = sn_open_llama(m, &(sn_llama_files){.path = folder, .adapter = r->llm.adapter}, text, "config.json: text_config", &c->llama, &source, error);
     if (!status) status = sn_source_prefix(source, "embeddings.class_embedding", m->arena, &tower, error);
     if (!status) status = sn_source_prefix(source, "linear_1.weight", m->arena, &projector, error);
     if (status) return status;
@@ -223,7 +252,7 @@ static sn_status open_hf(sn_model *m, const sn_model_files *files, const char *f
     } else {
         status = sn_open_clip_tower(m, files, folder, source, tower, &c->vision, error);
         m->vision_from = "the model's own folder";
-        if (!sn_model_names(m, sn_llava_projector_hf, "projector.", projector, &source, 1)) return sn_fail_memory(error);
+        if (!status) status = open_projector_hf(m, source, trained, error);
         c->projector = (sn_projector_config){.depth = 2, .bias = sn_json_bool(config, "multimodal_projector_bias", true)};
         if (!status) status = sn_json_integer("config.json", config, "vision_feature_layer", -1000, 1000, &layer, error);
     }
@@ -279,22 +308,6 @@ static sn_status open_tower(sn_model *m, const sn_model_files *files, const char
     return status;
 }
 
-/* What was trained beside the low-rank updates: the projector, and perhaps whole tensors, which win over the base's. */
-static sn_status open_trainables(sn_model *m, const char *folder, sn_source **out, sn_error *error) {
-    const char *table, *head;
-    char *path = sn_path_join(folder, "non_lora_trainables.bin");
-    if (!path) return sn_fail_memory(error);
-    sn_status status = sn_is_file(path) ? sn_model_source(m, path, out, error)
-                                        : sn_fail(error, SN_ERROR_INPUT, "%s: projector missing: non_lora_trainables.bin, which training writes beside adapter_model.bin, is not there", folder);
-    sn_free(path);
-    if (!status) status = sn_source_prefix(*out, "embed_tokens.weight", m->arena, &table, error);
-    if (!status) status = sn_source_prefix(*out, "lm_head.weight", m->arena, &head, error);
-    sn_names *names[] = {!status && table ? sn_model_names(m, sn_llama_names_hf, "decoder.", table, out, 1) : NULL, !status && head ? sn_model_names(m, sn_llama_head_hf, "decoder.", head, out, 1) : NULL};
-    for (int i = 0; i < 2; i++)
-        if (names[i]) names[i]->partial = true;
-    return status;
-}
-
 /* A projector's file; where stage 1 trained <im_start> and <im_end>, it holds the token table too. */
 static sn_status open_marks(sn_model *m, const char *path, sn_source **out, sn_error *error) {
     static const sn_name_rule table[] = {{"table.weight", "embed_tokens.weight", 0, 0, 0, 0}, {0}};
@@ -346,7 +359,7 @@ static sn_status open_authors(sn_model *m, const sn_model_files *files, const re
 /* Hugging Face's layout, or the authors': configuration and tensor names must say the same. */
 static sn_status tell_layout(sn_model *m, const release *r, const json_t *config, bool *is_hf, sn_error *error) {
     bool says_hf = sn_json_at(config, "vision_config") != NULL, says_authors = sn_json_at(config, "mm_vision_tower") != NULL;
-    *is_hf = says_hf && !r->connector && !r->llm.delta && !r->llm.adapter;
+    *is_hf = says_hf && !r->connector && !r->llm.delta && (!r->llm.adapter || !says_authors);
     if (r->connector || r->llm.delta || r->llm.adapter) return SN_OK;
     sn_source *source;
     sn_status status = sn_model_source(m, r->main, &source, error);
@@ -408,11 +421,11 @@ sn_status sn_llava_open(sn_model *m, const sn_model_files *files, sn_error *erro
     if (!status) status = read_configs(&r, &config, &llm_config, error);
     if (!status) status = refuse_later_kinds(config, error);
     if (!status) status = tell_layout(m, &r, config, &is_hf, error);
-    if (!status) status = is_hf ? open_hf(m, files, r.folder, config, error) : open_authors(m, files, &r, config, llm_config, error);
+    if (!status) status = is_hf ? open_hf(m, files, &r, config, error) : open_authors(m, files, &r, config, llm_config, error);
     if (!status && r.llm.delta) status = check_base_rows(m, &r, error);
     if (!status) status = join_parts(m, error);
     if (!status) status = sn_open_tokenizer(m, words_of(files, &r), error);
-    if (!status) sn_read_stop_ids(m, r.folder, llm_config);
+    if (!status) sn_read_stop_ids(m, is_hf ? r.main : r.folder, llm_config);
     if (!status) status = choose_template(m, config, r.folder, error);
     json_decref(config);
     json_decref(llm_config);

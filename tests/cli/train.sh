@@ -245,6 +245,22 @@ cmp "$folder/merged/config.json" "$case/model/llava/config.json"
 rm "$folder/lora/adapter/non_lora_trainables.bin"
 fails 'projector missing: non_lora_trainables.bin' "$program" convert "$case/model/llava" "$folder/merged" --merge "$folder/lora/adapter"
 
+# the same of a model in Hugging Face's layout: the adapter on its base, with the projector that learnt beside it, the run's own merged
+# model and the one merged by hand give the same answer; PEFT writes no config.json beside an adapter
+hf=$2/llava/hf15-logits/model
+recipe hf "$case/inputs/data.json" 'template: hf
+lora: {r: 2, targets: [q_proj, v_proj], export: both}' | sed "/vision:/d;s|llm: .*|path: $hf|;s/lr: .*/lr: 0.1/" >"$folder/hf.yaml"
+train "$folder/hf.yaml" >/dev/null
+"$program" convert "$hf" "$folder/hf-merged" --merge "$folder/hf/adapter" >/dev/null 2>&1
+ids=$(answers "$folder/hf")
+[ "$ids" != "$(answers "$hf")" ]
+[ "$ids" = "$(answers "$folder/hf-merged")" ]
+[ "$ids" = "$(answers "$folder/hf/adapter" --base "$hf")" ]
+rm "$folder/hf/adapter/config.json"
+[ "$ids" = "$(answers "$folder/hf/adapter" --base "$hf")" ]
+"$program" inspect "$folder/hf/adapter" --base "$hf" >"$folder/out"
+grep -q 'layout  *Hugging Face, LoRA on a base model' "$folder/out"
+
 # at a rate of 0 losses can be looked at, and nothing moves
 train "$folder/good.yaml" --set save.folder="$folder/still" --set steps=1 --set optimizer.lr=0 --set optimizer.weight_decay=0.1 >"$folder/out"
 grep -q '^step 1/1  loss 8.26837[0-9]  learnt 41 ' "$folder/out"
