@@ -131,6 +131,11 @@ def make_model(case, kind, folder):
 
 # ---- PyTorch's side: one process ----
 
+def forget_peak():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
 def memory(name):
     with open("/proc/self/status") as file:
         for line in file:
@@ -179,8 +184,7 @@ def child(arguments):
     model = classes.from_pretrained(arguments.folder, dtype=getattr(torch, TYPES[kind])).eval()
     load = time.monotonic() - begin
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak of running, not of loading
+    forget_peak()  # the peak of running, not of loading
     run = run_vision if CASES[case]["kind"] == "vision" else run_language
     with torch.inference_mode():
         cold, output = run(torch, model, model.config, arguments)

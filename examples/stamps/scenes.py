@@ -5,7 +5,7 @@
     scenes.py FOLDER --scenes 24000 --seed 5 --names quadrants    and goes on with
     scenes.py FOLDER --scenes 24000 --seed 1                      what the model is taught to talk about
     scenes.py FOLDER --scenes 150 --seed 2 --questions            what it is chosen by
-    scenes.py FOLDER --scenes 6000 --seed 11 --fromage            captions, and a gallery to search in
+    scenes.py FOLDER --scenes 24000 --seed 11 --fromage           captions, and a gallery to search in
 
 A scene is a picture of 112 x 112 with one to four things, each in a quadrant of its own, on a background of one of eight
 colours. The things are stamps of Debian's tuxpaint-stamps-default (GPL-2). Needs python3-pil and python3-numpy.

@@ -4,8 +4,8 @@
     evaluate.py FOLDER SENSORIUM MODEL...     models of several seeds, in FOLDER
 
 For each model: recall at 1 and 5 of the whole caption (`sensorium eval MODEL recall`); the same with a bag of names, which adds up
-what each name finds by itself and so knows neither places nor colours nor the order of words; and chance. Writes recall.json, a table
-recall.md, and curve.svg: how often a caption's own picture was the nearest of its batch, over the steps of training."""
+what each name finds by itself and so knows neither places nor colours nor the order of words; and chance. Writes recall.json and a table,
+recall.md."""
 import argparse
 import json
 import os
@@ -38,28 +38,6 @@ def measure(sensorium, model, items):
     return {"model": model, "recall@1": whole["recall@1"], "recall@5": whole["recall@5"], "bag recall@1": bag[1], "bag recall@5": bag[5]}
 
 
-def curve(model):
-    """Means over 20 steps of the share of captions that found their picture."""
-    values = [json.loads(line).get("picture_found", 0) for line in open(f"{model}/metrics.jsonl")]
-    return [(min(i + 20, len(values)), sum(values[i:i + 20]) / len(values[i:i + 20])) for i in range(0, len(values), 20)]
-
-
-def draw(curves, path):
-    width, height, left, bottom = 640, 260, 46, 34
-    steps = max(x for points in curves.values() for x, _ in points)
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">', f'<rect width="{width}" height="{height}" fill="#fff"/>']
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = (height - bottom) * (1 - share) + 8 * share
-        lines.append(f'<path d="M{left} {y:.1f}H{width - 10}" stroke="#ddd"/><text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
-    for (model, points), colour in zip(curves.items(), ("#0066cc", "#cc6600", "#008855", "#884488")):
-        at = " ".join(f"{left + (width - 10 - left) * x / steps:.1f},{(height - bottom) * (1 - y) + 8 * y:.1f}" for x, y in points)
-        lines.append(f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="1.5"><title>{model}</title></polyline>')
-    lines.append(f'<text x="{left}" y="{height - 14}">0</text><text x="{width - 10}" y="{height - 14}" text-anchor="end">{steps} steps</text>')
-    lines.append(f'<text x="{(left + width) / 2}" y="{height - 14}" text-anchor="middle">captions whose own picture is the nearest of the batch</text></svg>')
-    with open(path, "w", encoding="utf-8") as out:
-        out.write("\n".join(lines) + "\n")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
@@ -82,7 +60,6 @@ def main():
     with open("recall.md", "w", encoding="utf-8") as out:
         out.write("\n".join(table) + "\n")
     print("\n".join(table))
-    draw({model: curve(model) for model in options.models}, "curve.svg")
 
 
 if __name__ == "__main__":
