@@ -281,7 +281,7 @@ sn_status sn_batch_load(sn_training *t, sn_batch *b, sn_error *error) {
         }
         json_array_append_new(b->ids, l.id ? json_string(l.id) : json_integer(l.draw.number));
         b->samples[b->count] = l.sample, b->samples[b->count].place = l.draw.place, b->pixels[b->count] = l.pixels;
-        b->learnt += l.learnt, b->tokens += (int64_t)l.sample.ids.count, b->count++;
+        b->learnt += l.learnt, b->tokens += (int64_t)l.sample.ids.count, b->pictures += l.sample.num_media, b->count++;
         l.sample = (sn_sample){0}, l.pixels = NULL; /* the batch's now */
         sn_loaded_free(&l);
     }

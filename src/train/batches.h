@@ -17,7 +17,7 @@ typedef struct sn_batch {
     float **pixels;
     json_t *ids; /* of the samples, for metrics.jsonl */
     int count;
-    int64_t learnt, tokens;
+    int64_t learnt, tokens, pictures;
     /* of all processes together (train/exchange.h), one's own included: */
     int total, before;   /* samples; those in front of one's own */
     int64_t *learnt_of;  /* tokens learnt in each */

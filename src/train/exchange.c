@@ -22,7 +22,7 @@ void sn_exchange_places(const sn_training *t, unsigned size, unsigned *from, uns
 static char *own_text(const sn_training *t, const sn_batch *b) {
     json_t *learnt = json_array();
     for (int i = 0; i < b->count; i++) json_array_append_new(learnt, json_integer(sn_sample_learnt(&b->samples[i])));
-    json_t *root = json_pack("{s:O, s:o, s:I, s:O}", "ids", b->ids, "learnt", learnt, "tokens", (json_int_t)b->tokens, "skips", t->skips);
+    json_t *root = json_pack("{s:O, s:o, s:I, s:I, s:O}", "ids", b->ids, "learnt", learnt, "tokens", (json_int_t)b->tokens, "pictures", (json_int_t)b->pictures, "skips", t->skips);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
@@ -36,7 +36,7 @@ static sn_status add(sn_training *t, sn_batch *b, const json_t *told, json_t *id
         b->learnt_of[b->total++] = json_integer_value(json_array_get(learnt, i));
         b->learnt += b->learnt_of[b->total - 1];
     }
-    b->tokens += json_integer_value(json_object_get(told, "tokens"));
+    b->tokens += json_integer_value(json_object_get(told, "tokens")), b->pictures += json_integer_value(json_object_get(told, "pictures"));
     json_array_extend(ids, json_object_get(told, "ids"));
     for (size_t i = 0; i < json_array_size(skips); i++) {
         const json_t *skip = json_array_get(skips, i);
@@ -60,7 +60,7 @@ sn_status sn_exchange_batch(sn_training *t, sn_batch *b, sn_error *error) {
         return status;
     }
     if (!status) status = sn_ranks_gather_text(t->hooks.ranks, own, &texts, error);
-    b->total = 0, b->learnt = 0, b->tokens = 0;
+    b->total = 0, b->learnt = 0, b->tokens = 0, b->pictures = 0;
     for (int r = 0; r < count && !status; r++) {
         json_t *told = NULL;
         if (r == rank) b->before = b->total;

@@ -55,8 +55,8 @@ void sn_metrics_close(sn_metrics *m) {
 }
 
 sn_status sn_metrics_add(sn_metrics *m, const sn_step_report *r, sn_error *error) {
-    json_t *line = json_pack("{s:I, s:f, s:f, s:f, s:I, s:I, s:f}", "step", (json_int_t)r->step, "loss", r->loss.total, "grad_norm", r->grad_norm, "lr", r->lr, "tokens", (json_int_t)r->tokens,
-                             "learnt", (json_int_t)r->learnt, "seconds", r->seconds);
+    json_t *line = json_pack("{s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:f}", "step", (json_int_t)r->step, "loss", r->loss.total, "grad_norm", r->grad_norm, "lr", r->lr, "tokens", (json_int_t)r->tokens,
+                             "learnt", (json_int_t)r->learnt, "pictures", (json_int_t)r->pictures, "seconds", r->seconds);
     for (int i = 0; line && i < r->loss.count; i++) json_object_set_new(line, r->loss.part[i].name, json_real(r->loss.part[i].value));
     if (line && r->summing > 0) json_object_set_new(line, "summing", json_pack("{s:f, s:f}", "seconds", r->summing, "hidden", r->hidden));
     if (line && r->samples) json_object_set(line, "samples", r->samples);

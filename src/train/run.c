@@ -191,7 +191,7 @@ static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *erro
     sn_status status = load(t, &b, error);
     if (status) return status;
     status = sn_training_check_skipped(t, error);
-    *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .empty = b.total == 0, .times.loaded = sn_seconds() - begun};
+    *report = (sn_step_report){.lr = o.lr * factor, .samples = json_incref(b.ids), .tokens = b.tokens, .learnt = b.learnt, .pictures = b.pictures, .empty = b.total == 0, .times.loaded = sn_seconds() - begun};
     if (!status && b.total) status = learn(t, &b, report, begun, error);
     if (!status && b.total) sn_trainer_update(&t->trainer, &o, factor, report->grad_norm);
     report->times.updated = sn_seconds() - begun;

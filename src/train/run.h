@@ -30,6 +30,7 @@ typedef struct sn_step_report {
     sn_losses loss;
     double grad_norm, lr;
     int64_t tokens, learnt;  /* positions run, tokens learnt */
+    int64_t pictures;        /* that went through the tower */
     double seconds;
     bool checkpoint;         /* one was written after it */
     json_t *samples;         /* their ids, borrowed */

@@ -37,7 +37,7 @@ def same_losses(one, other):
     a, b = lines(one), lines(other)
     assert len(a) == len(b), (len(a), len(b))
     for x, y in zip(a, b):
-        assert x["tokens"] == y["tokens"] and x["learnt"] == y["learnt"], (x, y)
+        assert x["tokens"] == y["tokens"] and x["learnt"] == y["learnt"] and x["pictures"] == y["pictures"], (x, y)
         assert close(x["grad_norm"], y["grad_norm"], 2e-4), (x, y)
         for k in x: # the loss, and its parts
             assert k in ("grad_norm", "lr", "seconds", "summing", "samples") or close(x[k], y[k], 2e-5), (k, x, y)
