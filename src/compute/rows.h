@@ -11,7 +11,7 @@ typedef void sn_rows_function(const sn_weight *rows, const float *queries, int64
 
 typedef struct sn_rows_kernel {
     sn_rows_function *product;
-    size_t (*scratch)(int64_t queries, int64_t width);
+    size_t (*scratch)(int64_t queries, int64_t rows, int64_t width);
 } sn_rows_kernel;
 
 /* The fastest that this machine and SN_CPU allow. */

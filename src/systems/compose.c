@@ -12,6 +12,8 @@
 #include "systems/parts.h"
 #include "weights/writer.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct work {
@@ -203,7 +205,7 @@ static sn_status write_weights(work *w, sn_error *error) {
 
 /* Takes over the object. */
 static sn_status write_json(const work *w, const char *name, json_t *object, sn_error *error) {
-    char *path = sn_path_join(w->folder, name), *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
+    char *path = sn_path_join(w->folder, name), *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     sn_status status = path && text ? sn_write_file(path, text, strlen(text), error) : sn_fail_memory(error);
     json_decref(object);
     free(text);
@@ -211,11 +213,21 @@ static sn_status write_json(const work *w, const char *name, json_t *object, sn_
     return status;
 }
 
+/* The number whose decimal is the shortest that gives this float: 1e-5 where the float's own is 9.9999997473787516e-6. */
+static double shortest(float value) {
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value) break;
+    }
+    return strtod(text, NULL);
+}
+
 static json_t *describe_vision(const sn_clip_vision_config *v) {
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f}", "model_type", "clip_vision_model", "hidden_size", (json_int_t)v->hidden_size, "intermediate_size",
                                (json_int_t)v->intermediate_size, "num_hidden_layers", (json_int_t)v->num_layers, "num_attention_heads", (json_int_t)v->num_heads, "image_size",
                                (json_int_t)v->image_size, "patch_size", (json_int_t)v->patch_size, "projection_dim", (json_int_t)v->hidden_size, "hidden_act",
-                               v->activation == SN_UNARY_GELU ? "gelu" : "quick_gelu", "layer_norm_eps", (double)v->layer_norm_eps);
+                               v->activation == SN_UNARY_GELU ? "gelu" : "quick_gelu", "layer_norm_eps", shortest(v->layer_norm_eps));
 }
 
 static json_t *describe(const work *w) {
@@ -224,7 +236,7 @@ static json_t *describe(const work *w) {
     json_t *text = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:b, s:i, s:i, s:I}", "model_type", "llama", "hidden_size", (json_int_t)t->hidden_size,
                              "intermediate_size", (json_int_t)t->intermediate_size, "num_hidden_layers", (json_int_t)t->num_layers, "num_attention_heads", (json_int_t)t->num_heads,
                              "num_key_value_heads", (json_int_t)t->num_kv_heads, "head_dim", (json_int_t)t->head_dim, "vocab_size", (json_int_t)t->vocab_size, "max_position_embeddings",
-                             (json_int_t)t->max_positions, "hidden_act", "silu", "rms_norm_eps", (double)t->rms_norm_eps, "rope_theta", (double)t->rope_theta, "tie_word_embeddings", t->tied_head,
+                             (json_int_t)t->max_positions, "hidden_act", "silu", "rms_norm_eps", shortest(t->rms_norm_eps), "rope_theta", (double)t->rope_theta, "tie_word_embeddings", t->tied_head,
                              "bos_token_id", 1, "eos_token_id", 2, "pad_token_id", (json_int_t)w->pad_id);
     return json_pack("{s:[s], s:s, s:I, s:I, s:s, s:b, s:I, s:s, s:b, s:s, s:o, s:o}", "architectures", "LlavaForConditionalGeneration", "model_type", "llava", "image_token_index",
                      (json_int_t)w->image_id, "image_seq_length", (json_int_t)(sn_clip_patches(v) + w->whole.keep_class), "projector_hidden_act", "gelu", "multimodal_projector_bias", 1,

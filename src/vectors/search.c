@@ -146,7 +146,7 @@ static bool open_worker(worker *w, shared *a) {
     w->heaps = sn_alloc(pairs, sizeof *w->heaps);
     w->sizes = sn_alloc((size_t)a->count, sizeof *w->sizes);
     w->scores = sn_alloc((size_t)(a->count * a->block), sizeof *w->scores);
-    w->scratch = sn_alloc(a->kernel.scratch(a->count, a->search->rows->columns), 1);
+    w->scratch = sn_alloc(a->kernel.scratch(a->count, a->block, a->search->rows->columns), 1);
     w->spread = a->spread ? sn_alloc((size_t)a->count, sizeof *w->spread) : NULL;
     return w->heaps && w->sizes && w->scores && w->scratch && (!a->spread || w->spread);
 }

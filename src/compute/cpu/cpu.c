@@ -13,7 +13,7 @@ sn_backend sn_backend_with(const char *name, const sn_kernel_set *set) {
 }
 
 /* One row at a time, made to floats in the scratch; terms are added in their order. */
-static size_t plain_scratch(int64_t queries, int64_t width) { return (size_t)width * sizeof(float); }
+static size_t plain_scratch(int64_t queries, int64_t rows, int64_t width) { return (size_t)width * sizeof(float); }
 
 static void plain_product(const sn_weight *rows, const float *queries, int64_t count, float *scores, void *scratch) {
     float *row = scratch;

@@ -39,7 +39,7 @@ sn_scratch_size SN_NAME(sn_scratch_norm_back_weight);
 sn_kernel SN_NAME(sn_run_attention), SN_NAME(sn_run_attention_back);
 sn_scratch_size SN_NAME(sn_scratch_attention), SN_NAME(sn_scratch_attention_back);
 sn_rows_function SN_NAME(sn_rows_product);
-size_t SN_NAME(sn_rows_scratch)(int64_t queries, int64_t width);
+size_t SN_NAME(sn_rows_scratch)(int64_t queries, int64_t rows, int64_t width);
 #endif
 
 #endif

@@ -24,7 +24,7 @@ static void multiply(const sn_run *run, const sn_product *product, void *scratch
 
 size_t SN_NAME(sn_scratch_linear)(const sn_plan *plan, sn_tensor t) {
     const sn_node *y = &plan->graph->nodes[t], *x = &plan->graph->nodes[y->input[0]];
-    return sn_product_scratch(sn_num_rows(y), sn_num_columns(x), plan->threads);
+    return sn_product_scratch(sn_num_rows(y), sn_num_columns(y), sn_num_columns(x), plan->threads);
 }
 
 void SN_NAME(sn_run_linear)(const sn_run *run, sn_tensor t) {
@@ -46,8 +46,8 @@ void SN_NAME(sn_run_linear_back_x)(const sn_run *run, sn_tensor t) {
 }
 
 size_t SN_NAME(sn_scratch_linear_back_weight)(const sn_plan *plan, sn_tensor t) {
-    const sn_node *dy = &plan->graph->nodes[plan->graph->nodes[t].input[0]];
-    return sn_product_scratch(sn_num_columns(dy), sn_num_rows(dy), plan->threads);
+    const sn_node *dweight = &plan->graph->nodes[t], *dy = &plan->graph->nodes[dweight->input[0]];
+    return sn_product_scratch(sn_num_columns(dy), sn_num_columns(dweight), sn_num_rows(dy), plan->threads);
 }
 
 /* dweight [out, in] = dyᵀ [out, m] · x [m, in] */
@@ -69,7 +69,8 @@ static int64_t loss_floats(int64_t vocabulary, int64_t n) { return (LABELS * (vo
 size_t SN_NAME(sn_scratch_head_loss)(const sn_plan *plan, sn_tensor t) {
     const sn_node *head = &plan->graph->nodes[plan->graph->nodes[t].input[1]];
     int64_t vocabulary = head->shape.dim[0], n = head->shape.dim[1];
-    return (size_t)loss_floats(vocabulary, n) * sizeof(float) + sn_product_scratch(LABELS, n > vocabulary ? n : vocabulary, plan->threads);
+    size_t forward = sn_product_scratch(LABELS, vocabulary, n, plan->threads), back = sn_product_scratch(LABELS, n, vocabulary, plan->threads);
+    return (size_t)loss_floats(vocabulary, n) * sizeof(float) + (forward > back ? forward : back);
 }
 
 /* Turns a row of logits into weight * (probability - is label), and gives its loss. */

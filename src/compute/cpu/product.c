@@ -293,7 +293,7 @@ typedef struct source {
     const sn_operand *operand;
     sn_type type;      /* f32 or bf16 */
     bool converted;    /* parts of it are, into: */
-    float *room;       /* DENSE_FLOATS */
+    float *room;       /* dense_room */
 } source;
 
 static bool is_bf16(const sn_operand *o) { return o->rounded || (o->weight && o->weight->type == SN_TYPE_BF16); }
@@ -334,11 +334,14 @@ static bool is_dense(const sn_product *p) {
     return !p->add && p->m >= DENSE && p->n >= DENSE && p->k >= DENSE && (p->b.transposed || !p->a.transposed) && sn_onednn_has(SN_TYPE_F32);
 }
 
+/* Floats of an operand's room: as much of it as is converted at a time. */
+static int64_t dense_room(int64_t rows, int64_t terms) { return terms && rows > DENSE_FLOATS / terms ? DENSE_FLOATS : rows * terms; }
+
 /* Blocks of terms, of a's rows, of b's rows: so large that what must be converted of either fits into its room. False
  * where oneDNN refused: c is to be computed again. */
 static bool run_dense(const sn_product *p, int threads, float *scratch) {
     sn_type type = is_bf16(&p->a) && is_bf16(&p->b) && sn_onednn_has(SN_TYPE_BF16) ? SN_TYPE_BF16 : SN_TYPE_F32;
-    source a = source_of(&p->a, type, scratch), b = source_of(&p->b, type, scratch + DENSE_FLOATS);
+    source a = source_of(&p->a, type, scratch), b = source_of(&p->b, type, scratch + dense_room(p->m, p->k));
     int64_t terms = p->k, rows_a = p->m, rows_b = p->n;
     if (b.converted && p->b.transposed) terms = smaller(terms, DENSE_FLOATS / p->n);
     if (a.converted && p->a.transposed) terms = smaller(terms, DENSE_FLOATS / p->m);
@@ -361,9 +364,9 @@ static bool run_dense(const sn_product *p, int threads, float *scratch) {
     return true;
 }
 
-size_t sn_product_scratch(int64_t m, int64_t k, int threads) {
-    int64_t direct = smaller(m, DIRECT_ROWS) * round_up(k, LANES), blocks = threads * (int64_t)OWN, dense = 2 * (int64_t)DENSE_FLOATS;
-    if (m < DENSE || k < DENSE || !sn_onednn_has(SN_TYPE_F32)) dense = 0;
+size_t sn_product_scratch(int64_t m, int64_t n, int64_t k, int threads) {
+    int64_t direct = smaller(m, DIRECT_ROWS) * round_up(k, LANES), blocks = threads * (int64_t)OWN, dense = dense_room(m, k) + dense_room(n, k);
+    if (m < DENSE || n < DENSE || k < DENSE || !sn_onednn_has(SN_TYPE_F32)) dense = 0;
     blocks = direct > blocks ? direct : blocks;
     return (size_t)(dense > blocks ? dense : blocks) * sizeof(float);
 }

@@ -32,9 +32,9 @@ typedef struct sn_product {
     bool add; /* to what is in c */
 } sn_product;
 
-/* Bytes of scratch for products with m rows of k terms. */
+/* Bytes of scratch for products of at most m x n results of k terms. */
 #define sn_product_scratch SN_NAME(sn_product_scratch)
-size_t sn_product_scratch(int64_t m, int64_t k, int threads);
+size_t sn_product_scratch(int64_t m, int64_t n, int64_t k, int threads);
 
 #define sn_product_run SN_NAME(sn_product_run)
 void sn_product_run(const sn_product *product, int threads, void *scratch);
