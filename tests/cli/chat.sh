@@ -90,12 +90,12 @@ check "a place that cannot be written" 1 "" "$here/none/x.json" -- sh -c '"$0" c
 
 # as JSON
 check "as JSON" 0 - "" -- "$program" chat "$demo" -i "$picture" --json "How many things are there?"
-grep -q '"text": "Four.", "generated_ids": \[471, 1106, 2\], "finish_reason": "stop"' "$here/out" && grep -q '"image_tokens": 64' "$here/out" ||
+grep -q '"text": "Four.", "generated_ids": \[549, 1446, 2\], "finish_reason": "stop"' "$here/out" && grep -q '"image_tokens": 64' "$here/out" ||
   { echo "not ok as JSON: $(cat "$here/out")"; failed=1; }
 
 # an answer that is cut says by what, and what to do: by the window, which a long question nearly fills, or by --max-tokens
 sevens() { head -c "$1" /dev/zero | tr '\0' 7; }
-check "cut by the window" 0 - "the answer is cut: the model's window of 1024 positions is full, 1008 of them the prompt's; a shorter question or a new conversation" -- "$program" chat "$demo" "$(sevens 990)"
+check "cut by the window" 0 - "the answer is cut: the model's window of 1024 positions is full, 996 of them the prompt's; a shorter question or a new conversation" -- "$program" chat "$demo" "$(sevens 990)"
 check "cut by the window, as JSON" 0 - "" -- "$program" chat "$demo" --json "$(sevens 1000)"
 grep -q '"finish_reason": "length", "cut_by": "window"' "$here/out" && grep -q '"total_tokens": 1024' "$here/out" || { echo "not ok cut by the window, as JSON: $(cat "$here/out")"; failed=1; }
 check "cut by --max-tokens, as JSON" 0 - "" -- "$program" chat "$demo" -n 2 --json -i "$picture" "Describe the picture."

@@ -64,12 +64,12 @@ static void test_a_model(void **state) {
     assert_string_equal(sn_json_string(o.json, "compute"), "f32");
     assert_int_equal(json_array_size(json_object_get(o.json, "parts")), 3);
     assert_int_equal(json_array_size(json_object_get(o.json, "missing")), 0);
-    assert_int_equal(number(&o, "vision.blocks_stored"), 5);
+    assert_int_equal(number(&o, "vision.blocks_stored"), 4);
     assert_int_equal(number(&o, "vision.blocks_run"), 4);
     assert_int_equal(number(&o, "media_positions"), 64);
     done(&o);
     o = RUN(p, "inspect", demo);
-    assert_non_null(strstr(o.out, "5 blocks stored, features after block 3, 64 positions a picture"));
+    assert_non_null(strstr(o.out, "4 blocks stored, features after block 3, 64 positions a picture"));
     done(&o);
 }
 
