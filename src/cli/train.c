@@ -176,6 +176,7 @@ static sn_status train(sn_training *t, view *v, sn_export *exported, sn_error *e
     sn_progress_begin(&v->progress, v->terminal && v->first && !v->json ? stderr : NULL, "steps", "steps", t->steps);
     v->progress.had = t->state.step, v->progress.note = v->note;
     status = sn_training_run(t, exported, error);
+    if (sn_ranks_agreed(t->hooks.ranks)) atomic_store(&speaks, false); /* all know how it ended: that one of them is gone first is no news */
     sn_progress_end(&v->progress);
     sn_error inner = *error;
     if (status && !sn_ranks_agreed(t->hooks.ranks) && v->saved) sn_fail(error, status, "%s; the last whole checkpoint is %s/step-%" PRId64, inner.message, v->folder, v->saved);
