@@ -214,8 +214,9 @@ static sn_status run(const sn_arguments *a, sn_error *error) {
     status = sn_ranks_agree(ranks, status, NULL, 0, error);
     if (!status) recipe->new_rates = sn_argument_given(a, "new-rates");
     if (!status) status = run_recipe(a, recipe, sn_ranks_threads(ranks, (int)threads), ranks, error);
-    /* what all agree on rank 0 says; what this process met alone, lost touch or out of memory, it says itself */
-    if (sn_ranks_agreed(ranks) && sn_ranks_rank(ranks) > 0) error->message[0] = 0;
+    /* What all agree on rank 0 says and fails for all: mpirun kills the others as soon as one fails, and rank 0 is to have spoken.
+     * What this process met alone, lost touch or out of memory, it says itself. */
+    if (sn_ranks_agreed(ranks) && sn_ranks_rank(ranks) > 0) status = SN_OK;
     sn_ranks_close(ranks);
     sn_recipe_free(recipe);
     return status;
