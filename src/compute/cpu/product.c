@@ -21,6 +21,8 @@ enum {
     DIRECT_B = 4,          /* rows of b read side by side, */
     DIRECT_A = 4,          /* by as many rows of a; more than two of those leave registers for: */
     DIRECT_NARROW = SN_VECTOR_BYTES == 64 ? 4 : 2,
+    AHEAD = 4096,          /* bytes before the rows that are read, */
+    SHORT_GROUP = 8192,    /* where DIRECT_B of them are no longer than this */
     DENSE = 64,            /* m, n and k from which oneDNN is ahead (docs/performance.md) */
     DENSE_FLOATS = 1 << 20, /* of each operand that are converted for it at a time */
 };
@@ -163,8 +165,15 @@ static const char *stored_row(const sn_operand *b, int64_t row) {
     return b->weight ? sn_weight_row(b->weight, row) : (const char *)(b->data + row * b->stride);
 }
 
+/* The rows that come AHEAD bytes behind `row`. Processors fetch ahead by themselves, but within a page of 4 KB and
+ * along few streams: where a group ends after a page or two, they begin anew with each. */
+static void fetch_ahead(const char *row, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const void *)((uintptr_t)row + (uintptr_t)(AHEAD + i)));
+}
+
 static void run_direct(const sn_product *p, direct_function *run, int threads, float *a) {
     int64_t stride = round_up(p->k, LANES), chunk = chunk_terms(p->k), groups = (p->n + DIRECT_B - 1) / DIRECT_B;
+    int64_t group_bytes = DIRECT_B * (p->b.weight ? p->b.weight->part[0].row_bytes : p->b.stride * (int64_t)sizeof(float));
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t k = 0; k < p->k; k += CHUNK) convert_row(&p->a, i, k, smaller(CHUNK, p->k - k), a + i * stride + k);
         for (int64_t k = p->k; k < stride; k++) a[i * stride + k] = 0;
@@ -176,6 +185,7 @@ static void run_direct(const sn_product *p, direct_function *run, int threads, f
         int64_t row = g * DIRECT_B;
         int rows = (int)smaller(DIRECT_B, p->n - row);
         for (int r = 0; r < rows; r++) b[r] = stored_row(&p->b, row + r);
+        if (group_bytes <= SHORT_GROUP) fetch_ahead(b[0], group_bytes);
         for (int64_t k = 0; k < p->k; k += chunk)
             for (int64_t i = 0; i < p->m; i += DIRECT_A) {
                 int64_t some = smaller(DIRECT_A, p->m - i);
