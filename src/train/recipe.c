@@ -47,16 +47,16 @@ static const cyaml_schema_field_t data_fields[] = {
     CYAML_FIELD_FLOAT_PTR("weight", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe_data, weight), CYAML_FIELD_END};
 static const cyaml_schema_value_t data_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sn_recipe_data, data_fields)};
 
+#define MAYBE(type, key) CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, key) /* NULL: not given */
 static const cyaml_strval_t optimizers[] = {{"adamw", SN_OPTIMIZER_ADAMW}, {"sgd", SN_OPTIMIZER_SGD}};
 static const cyaml_schema_field_t optimizer_fields[] = {
     CYAML_FIELD_ENUM("name", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_optimizer, name, optimizers, 2), REAL(sn_recipe_optimizer, momentum),
-    CYAML_FIELD_BOOL("nesterov", CYAML_FLAG_OPTIONAL, sn_recipe_optimizer, nesterov), REAL(sn_recipe_optimizer, lr), REAL(sn_recipe_optimizer, beta1), REAL(sn_recipe_optimizer, beta2), REAL(sn_recipe_optimizer, eps),
+    CYAML_FIELD_BOOL("nesterov", CYAML_FLAG_OPTIONAL, sn_recipe_optimizer, nesterov), MAYBE(sn_recipe_optimizer, lr), REAL(sn_recipe_optimizer, beta1), REAL(sn_recipe_optimizer, beta2), REAL(sn_recipe_optimizer, eps),
     REAL(sn_recipe_optimizer, weight_decay), REAL(sn_recipe_optimizer, max_grad_norm), REAL(sn_recipe_optimizer, connector_lr), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t group_fields[] = {
     CYAML_FIELD_STRING_PTR("pattern", CYAML_FLAG_POINTER, sn_recipe_group, pattern, 1, CYAML_UNLIMITED),
-    CYAML_FIELD_FLOAT_PTR("lr", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe_group, lr),
-    CYAML_FIELD_FLOAT_PTR("weight_decay", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sn_recipe_group, weight_decay), CYAML_FIELD_END};
+    MAYBE(sn_recipe_group, lr), MAYBE(sn_recipe_group, weight_decay), CYAML_FIELD_END};
 static const cyaml_schema_value_t group_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sn_recipe_group, group_fields)};
 static const cyaml_schema_value_t pattern_entry = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, CYAML_UNLIMITED)};
 
@@ -68,7 +68,6 @@ static const cyaml_schema_field_t lora_fields[] = {
 static const cyaml_strval_t counts[] = {{"global", 0}, {"micro", 1}};
 static const cyaml_strval_t contrasts[] = {{"step", 0}, {"micro", 1}};
 static const cyaml_strval_t gathers[] = {{"all", 0}, {"own", 1}};
-#define MAYBE(type, key) CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, key)
 static const cyaml_schema_field_t loss_fields[] = {
     CYAML_FIELD_ENUM("count", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, count, counts, 2), MAYBE(sn_recipe_loss, captioning), MAYBE(sn_recipe_loss, retrieval),
     MAYBE(sn_recipe_loss, joined), CYAML_FIELD_ENUM("contrast", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, sn_recipe_loss, contrast, contrasts, 2),
@@ -303,7 +302,7 @@ static sn_status check(const char *path, sn_recipe *r, sn_error *error) {
     const struct {
         const char *name;
         double value, low, high;
-    } ranges[] = {{"optimizer.lr", o->lr, 0, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
+    } ranges[] = {{"optimizer.lr", *o->lr, 0, 10}, {"optimizer.beta1", o->beta1, 0, 0.9999999}, {"optimizer.beta2", o->beta2, 0, 0.9999999}, {"optimizer.eps", o->eps, 1e-30, 1},
                   {"optimizer.weight_decay", o->weight_decay, 0, 10}, {"optimizer.max_grad_norm", o->max_grad_norm, 0, 1e9}, {"optimizer.connector_lr", o->connector_lr, 0, 10},
                   {"schedule.warmup_ratio", r->schedule.warmup_ratio, 0, 1}, {"schedule.every", r->schedule.every, r->schedule.name == SN_SCHEDULE_STEP, 4294967295.0}, {"schedule.factor", r->schedule.factor, 0, 1},
                   {"loss.captioning", l->captioning ? *l->captioning : 1, 0, 1e6}, {"loss.retrieval", l->retrieval ? *l->retrieval : 1, 0, 1e6}, {"loss.joined", l->joined ? *l->joined : 0, 0, 1},
@@ -365,9 +364,8 @@ sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, 
     sn_buf_free(&log);
     if (status) return status;
     if (!(r->file = sn_strdup(path))) status = sn_fail_memory(error);
-    bool rate = !status && line_of(r, "optimizer.lr").text[0]; /* 0 is one, to look at losses: nothing moves */
-    for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error), rate |= strncmp(set[i], "optimizer.lr=", strlen("optimizer.lr=")) == 0;
-    if (!status && !rate) status = sn_fail(error, SN_ERROR_USAGE, "%s: optimizer.lr: missing", path);
+    for (int i = 0; i < num_set && !status; i++) status = apply(r, set[i], error);
+    if (!status && !r->optimizer.lr) status = sn_fail(error, SN_ERROR_USAGE, "%s: optimizer.lr: missing", path);
     if (!status) status = check(path, r, error);
     if (status) sn_recipe_free(r);
     else *out = r;
@@ -376,7 +374,7 @@ sn_status sn_recipe_read(const char *path, const char *const *set, int num_set, 
 
 uint64_t sn_recipe_hash(const sn_recipe *r) {
     sn_buf text = {0};
-    sn_buf_printf(&text, "%s|%s|%a %a %a %a %a %a %a|%d %a|%u|%u %u %u %u", r->stage, r->template ? r->template : "", r->optimizer.lr, r->optimizer.beta1, r->optimizer.beta2,
+    sn_buf_printf(&text, "%s|%s|%a %a %a %a %a %a %a|%d %a|%u|%u %u %u %u", r->stage, r->template ? r->template : "", r->optimizer.lr ? *r->optimizer.lr : 0, r->optimizer.beta1, r->optimizer.beta2,
                   r->optimizer.eps, r->optimizer.weight_decay, r->optimizer.max_grad_norm, r->optimizer.connector_lr, r->schedule.name, r->schedule.warmup_ratio, r->batch.size,
                   r->epochs, r->steps, r->max_length, r->seed);
     for (unsigned i = 0; i < r->data_count; i++) {
@@ -409,7 +407,8 @@ uint64_t sn_recipe_hash_but_rates(const sn_recipe *r) {
     if (!groups) return 0;
     for (unsigned i = 0; i < r->train_count; i++) groups[i] = (sn_recipe_group){.pattern = r->train[i].pattern};
     rest.train = groups, rest.schedule = (sn_schedule){0};
-    rest.optimizer.lr = rest.optimizer.connector_lr = rest.optimizer.weight_decay = rest.optimizer.max_grad_norm = 0;
+    rest.optimizer.lr = NULL;
+    rest.optimizer.connector_lr = rest.optimizer.weight_decay = rest.optimizer.max_grad_norm = 0;
     uint64_t hash = sn_recipe_hash(&rest);
     sn_free(groups);
     return hash;

@@ -46,7 +46,8 @@ typedef struct sn_recipe_model {
 
 typedef struct sn_recipe_optimizer {
     int name; /* sn_optimizer_kind */
-    double lr, beta1, beta2, eps, weight_decay, max_grad_norm, connector_lr; /* beta1, beta2, eps: 0 = AdamW's own */
+    double *lr; /* never NULL in a recipe that was read */
+    double beta1, beta2, eps, weight_decay, max_grad_norm, connector_lr; /* beta1, beta2, eps: 0 = AdamW's own */
     double momentum;
     bool nesterov;
 } sn_recipe_optimizer;

@@ -185,7 +185,7 @@ sn_status sn_training_time(sn_training *t, double *seconds, sn_error *error) {
 static sn_status run_step(sn_training *t, sn_step_report *report, sn_error *error) {
     const sn_recipe *r = t->recipe;
     double begun = sn_seconds(), factor = sn_schedule_factor(&r->schedule, t->state.step, t->steps);
-    sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
+    sn_optimizer_options o = {.kind = (sn_optimizer_kind)r->optimizer.name, .momentum = r->optimizer.momentum, .nesterov = r->optimizer.nesterov, .lr = *r->optimizer.lr, .beta1 = r->optimizer.beta1, .beta2 = r->optimizer.beta2, .eps = r->optimizer.eps,
                               .weight_decay = r->optimizer.weight_decay, .max_grad_norm = r->optimizer.max_grad_norm, .connector_lr = r->optimizer.connector_lr};
     sn_batch b;
     sn_status status = load(t, &b, error);

@@ -268,6 +268,8 @@ grep -q '^step 1/1  loss 8.26837[0-9]  learnt 41 ' "$folder/out"
 "$program" compare "$folder/still/model.safetensors" "$folder/before.safetensors" --rtol 0 --atol 0 >/dev/null
 grep -v '^  lr:' "$folder/good.yaml" | sed 's/^optimizer:/&\n  beta1: 0.9/' >"$folder/none.yaml"
 fails 'none.yaml: optimizer.lr: missing' train "$folder/none.yaml"
+grep -v '^  lr:' "$folder/good.yaml" | sed 's/^optimizer:/optimizer: {"lr": 1.0e-4}/' >"$folder/flow.yaml" # as JSON has it
+train "$folder/flow.yaml" --dry-run >/dev/null
 
 # texts alone: the projector is left alone
 echo '[{"id": "t", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}]' >"$folder/text.json"

@@ -182,7 +182,7 @@ static void test_recipes_are_checked(void **state) {
                  {"steps=1.5", "whole number"}, {"compute=f16", "one of f32, bf16"}, {"recompute=yes", "true or false"}, {"data.0.weight=0", "weight: found 0"}};
     sn_recipe *recipe;
     assert_ok(sn_recipe_read(path, good, 8, &recipe, &f->error), f->error);
-    assert_float_equal(recipe->optimizer.lr, 1e-4, 0);
+    assert_float_equal(*recipe->optimizer.lr, 1e-4, 0);
     assert_int_equal(recipe->batch.size, 3);
     assert_int_equal(recipe->compute, SN_COMPUTE_BF16);
     assert_true(recipe->recompute);
